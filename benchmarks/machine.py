@@ -1,0 +1,41 @@
+"""What a figure was measured on: to stand beside it in every result file."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+LIBRARIES = ("torch", "numpy", "polars")
+
+
+def facts() -> dict[str, object]:
+    """The machine, the versions and the date."""
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in LIBRARIES},
+        "date": datetime.now(tz=UTC).date().isoformat(),
+    }
+
+
+def _cpu() -> str:
+    """The processor's name; some virtual machines hide it, then its family and model."""
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return platform.processor()
+    first = info.read_text().split("\n\n")[0]
+    fields = dict((part.strip() for part in line.split(":", 1)) for line in first.splitlines() if ":" in line)
+    name = fields.get("model name", platform.processor())
+    if name in ("", "unknown"):
+        name = f"{fields.get('vendor_id', '')} family {fields.get('cpu family', '?')} model {fields.get('model', '?')}".strip()
+    return name
+
+
+if __name__ == "__main__":
+    print(facts())

@@ -1,0 +1,1 @@
+"""Deep recommenders, from raw events to a ranked shortlist."""

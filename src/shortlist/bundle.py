@@ -1,0 +1,267 @@
+"""A recommender or a model as one folder on disk; the only module that knows the format.
+
+``bundle.json`` names every other file with its size and SHA-256. Tensors are in safetensors files, the rest is JSON;
+nothing is ever unpickled. A folder is checked whole before any of its files reaches a parser, and written beside its
+place and then renamed, so that no half-written bundle is ever found there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save_file
+from torch import Tensor
+
+from shortlist.config import from_dict, to_dict
+from shortlist.contracts import FeatureLayout, Features, Interactions, ModelSettings, Ragged
+from shortlist.data.dataset import Dataset
+from shortlist.data.encode import Encoders
+from shortlist.errors import BundleError
+from shortlist.index import AnyIndex
+from shortlist.models import AnyModel
+from shortlist.schema import Schema
+
+FORMAT = 1
+MANIFEST = "bundle.json"
+FILE_NAME = re.compile(r"[a-z][a-z0-9_]*\.(json|safetensors)")
+LIBRARIES = ("shortlist", "torch", "numpy", "polars", "faiss-cpu", "safetensors")
+
+# How to bring the manifest of an older format up to the next one: {1: from_1_to_2, …}.
+MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One network: its settings, its weights, and what is worth knowing of its training (JSON-ready)."""
+
+    settings: ModelSettings
+    weights: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What a folder holds. ``held_out`` shares the vocabularies and features of ``dataset``."""
+
+    parts: dict[str, Part]  # "model", and for a recommender "fallback" and perhaps "ranker"
+    dataset: Dataset
+    held_out: Dataset | None = None
+    index: tuple[AnyIndex, dict[str, Tensor]] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def write_bundle(path: str | Path, bundle: Bundle) -> None:
+    """Write ``bundle`` as the folder ``path``, replacing a bundle that is there. On any failure nothing has changed."""
+    target = Path(path)
+    if target.exists() and not (target / MANIFEST).is_file():
+        raise BundleError(f"{target} exists and is not a bundle. Choose another path; nothing was written.")
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        _fill(temporary, bundle)
+        _put_in_place(temporary, target)
+    except OSError as error:
+        raise BundleError(f"Cannot write the bundle {target}: {error.strerror or error}. Nothing was changed there.") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_bundle(path: str | Path) -> Bundle:
+    """Read the folder ``path``; a damaged, foreign or newer one is refused before any of its files is parsed."""
+    folder = Path(path)
+    manifest, contents = _checked(folder)
+    try:
+        return _assemble(manifest, contents)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, SafetensorError) as error:
+        raise BundleError(f"{folder} has a valid checksum and contents that make no sense ({error}). Write it anew.") from error
+
+
+def _fill(folder: Path, bundle: Bundle) -> None:
+    schema = bundle.dataset.schema.to_dict()
+    _write_json(folder / "encoders.json", bundle.dataset.encoders.to_dict())
+    save_file(_dataset_tensors(bundle.dataset), folder / "dataset.safetensors")
+    if bundle.held_out is not None:
+        save_file(_event_tensors(bundle.held_out), folder / "held_out.safetensors")
+    for name, part in bundle.parts.items():
+        save_file({key: value.contiguous() for key, value in part.weights.items()}, folder / f"{name}.safetensors")
+    if bundle.index is not None:
+        save_file({key: value.contiguous() for key, value in bundle.index[1].items()}, folder / "index.safetensors")
+    files = {file.name: {"bytes": file.stat().st_size, "sha256": _digest(file.read_bytes())} for file in sorted(folder.iterdir())}
+    manifest = {
+        "format": FORMAT,
+        "files": files,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
+        "schema": schema,
+        "layouts": {name: _layout_dict(features) for name, features in _feature_tables(bundle.dataset).items()},
+        "num_items": bundle.dataset.num_items,
+        "strict": bundle.dataset.events.strict,
+        "held_out_strict": bundle.held_out is not None and bundle.held_out.events.strict,
+        "notes": list(bundle.dataset.notes),
+        "parts": {name: {"settings": to_dict(part.settings), "facts": part.facts} for name, part in bundle.parts.items()},
+        "index": None if bundle.index is None else to_dict(bundle.index[0]),
+        "facts": bundle.facts,
+    }
+    _write_json(folder / MANIFEST, manifest)
+    for file in folder.iterdir():
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    temporary.chmod(0o755)
+    if not target.exists():
+        temporary.rename(target)
+        return
+    retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    target.rename(retired / "old")
+    try:
+        temporary.rename(target)
+    except OSError:
+        (retired / "old").rename(target)
+        raise
+    finally:
+        shutil.rmtree(retired, ignore_errors=True)
+
+
+def _checked(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest, and the bytes of every file it names, once all of them have the size and digest it states."""
+    if not folder.is_dir():
+        raise BundleError(f"There is no bundle {folder}. Make one with: shortlist train EVENTS --out {folder}")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except FileNotFoundError as error:
+        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}.") from error
+    except ValueError as error:
+        raise BundleError(f"{folder / MANIFEST} is damaged: {error}. Restore the bundle or train again.") from error
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if not isinstance(found, int):
+        raise BundleError(f"{folder / MANIFEST} is not a Shortlist bundle's: it states no format number.")
+    if found > FORMAT:
+        raise BundleError(f"{folder} has format {found}, and this version reads up to {FORMAT}. Upgrade shortlist.")
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        raise BundleError(f"{folder / MANIFEST} is damaged: it lists no files.")
+    contents = {name: _checked_file(folder, name, stated) for name, stated in files.items()}
+    for version in range(found, FORMAT):
+        manifest = MIGRATIONS[version](manifest)
+    return manifest, contents
+
+
+def _checked_file(folder: Path, name: str, stated: Any) -> bytes:
+    if not FILE_NAME.fullmatch(name):
+        raise BundleError(f"{folder / MANIFEST} lists the file {name!r}, which no bundle has. It is refused.")
+    file = folder / name
+    if file.is_symlink() or not file.is_file():
+        raise BundleError(f"{folder} lacks its file {name} (or has a link in its place). Restore the bundle.")
+    data = file.read_bytes()
+    if not isinstance(stated, dict) or len(data) != stated.get("bytes") or _digest(data) != stated.get("sha256"):
+        raise BundleError(f"{file} is not what the bundle was written with: its size or SHA-256 differs. Restore the bundle.")
+    return data
+
+
+def _assemble(manifest: dict[str, Any], contents: dict[str, bytes]) -> Bundle:
+    tensors = {name.removesuffix(".safetensors"): tensors_from_bytes(data) for name, data in contents.items() if name.endswith(".safetensors")}
+    encoders = Encoders.from_dict(json.loads(contents["encoders.json"]))
+    arrays = tensors["dataset"]
+    tables = {
+        name: None if layout is None else _features_from(layout, arrays, name) for name, layout in manifest["layouts"].items()
+    }
+    schema, num_items = Schema.from_dict(manifest["schema"]), manifest["num_items"]
+    events = _events_from(arrays, num_items, manifest["strict"])
+    notes = tuple(manifest["notes"])
+    dataset = Dataset(schema, encoders, events, arrays["target_start"], tables["user"], tables["item"], tables["context"], notes)
+    held_out = None
+    if "held_out" in tensors:
+        later = tensors["held_out"]
+        layout = manifest["layouts"]["context"]
+        context = None if layout is None else _features_from(layout, later, "context")
+        held = _events_from(later, num_items, manifest["held_out_strict"])
+        held_out = Dataset(schema, encoders, held, later["target_start"], tables["user"], tables["item"], context, notes)
+    parts = {
+        name: Part(from_dict(stated["settings"], AnyModel, where=name), tensors[name], stated["facts"])
+        for name, stated in manifest["parts"].items()
+    }
+    index = None
+    if manifest["index"] is not None:
+        index = from_dict(manifest["index"], AnyIndex, where="index"), tensors["index"]
+    return Bundle(parts, dataset, held_out, index, manifest["facts"])
+
+
+def _feature_tables(dataset: Dataset) -> dict[str, Features | None]:
+    return {"user": dataset.user_features, "item": dataset.item_features, "context": dataset.context}
+
+
+def _dataset_tensors(dataset: Dataset) -> dict[str, Tensor]:
+    tensors = _event_tensors(dataset)
+    for name in ("user", "item"):
+        features = _feature_tables(dataset)[name]
+        if features is not None:
+            tensors |= _feature_tensors(features, name)
+    return tensors
+
+
+def _event_tensors(dataset: Dataset) -> dict[str, Tensor]:
+    events = dataset.events
+    columns = {name: getattr(events, name) for name in ("offsets", "items", "times", "ratings", "weights", "liked")}
+    tensors = {f"events_{name}": column.clone() for name, column in columns.items() if column is not None}
+    tensors["target_start"] = dataset.target_start.clone()
+    return tensors | ({} if dataset.context is None else _feature_tensors(dataset.context, "context"))
+
+
+def _events_from(arrays: dict[str, Tensor], num_items: int, strict: bool) -> Interactions:
+    def column(name: str) -> Tensor | None:
+        return arrays.get(f"events_{name}")
+
+    offsets, items = arrays["events_offsets"], arrays["events_items"]
+    return Interactions(offsets, items, num_items, column("times"), column("ratings"), column("weights"), column("liked"), strict)
+
+
+def _feature_tensors(features: Features, name: str) -> dict[str, Tensor]:
+    tensors = {f"{name}_categorical": features.categorical, f"{name}_numeric": features.numeric}
+    for number, ragged in enumerate(features.multi):
+        tensors |= {f"{name}_multi{number}_values": ragged.values, f"{name}_multi{number}_offsets": ragged.offsets}
+    return {key: value.contiguous() for key, value in tensors.items() if value is not None}
+
+
+def _features_from(layout: dict[str, Any], arrays: dict[str, Tensor], name: str) -> Features:
+    sizes = FeatureLayout(tuple(layout["categorical"]), tuple(layout["multi"]), layout["numeric"])
+    multi = tuple(Ragged(arrays[f"{name}_multi{n}_values"], arrays[f"{name}_multi{n}_offsets"]) for n in range(len(sizes.multi)))
+    return Features(sizes, arrays.get(f"{name}_categorical"), multi, arrays.get(f"{name}_numeric"))
+
+
+def _layout_dict(features: Features | None) -> dict[str, Any] | None:
+    if features is None:
+        return None
+    layout = features.layout
+    return {"categorical": list(layout.categorical), "multi": list(layout.multi), "numeric": layout.numeric}
+
+
+def _write_json(path: Path, values: Any) -> None:
+    path.write_text(json.dumps(values, ensure_ascii=False, allow_nan=False, indent=None), encoding="utf-8")
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return torch.__version__ if name == "torch" else metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

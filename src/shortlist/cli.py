@@ -1,0 +1,191 @@
+"""The command line: parse, call the workflow, print. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shortlist.errors import RequestError, ShortlistError, ShortlistWarning
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="shortlist")
+def app() -> None:
+    """Deep recommenders, from raw events to a ranked shortlist."""
+
+
+@app.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo.bundle"), show_default=True, help="The bundle to write.")
+@_as_json
+def demo(out: Path, as_json: bool) -> None:
+    """Make a small shop, train on it, evaluate, and show one user's shortlist."""
+    from shortlist.demo import run_demo
+
+    result = run_demo(out, show=not as_json)
+    if as_json:
+        _print_json(result.to_dict())
+    else:
+        click.echo(str(result))
+
+
+@app.command()
+@click.argument("events")
+@click.option("--items", help="A file about the items: features, titles.")
+@click.option("--users", help="A file about the users: features.")
+@click.option("--format", "file_format", help="The files' format where it cannot be seen, such as movielens.")
+@click.option("--retriever", help="two_tower, mf, als, itemknn or popularity.  [default: two_tower]")
+@click.option("--ranker", help="neumf; none by default.")
+@click.option("--index", help="auto, exact or hnsw.  [default: auto]")
+@click.option("--config", type=click.Path(path_type=Path), help="A TOML file with settings.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting, such as training.epochs=5.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The bundle to write.")
+@click.option("--run-dir", type=click.Path(path_type=Path), help="Where logs and checkpoints go; a killed run resumes from there.")
+@_as_json
+def train(
+    events: str,
+    items: str | None,
+    users: str | None,
+    file_format: str | None,
+    retriever: str | None,
+    ranker: str | None,
+    index: str | None,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    out: Path,
+    run_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Read EVENTS, keep a part for evaluation, train the funnel on the rest and write a bundle."""
+    from shortlist import workflow
+    from shortlist.config import load_config
+
+    if file_format is not None:
+        overrides = (*overrides, f'data.format="{file_format}"')
+    settings = load_config(config, overrides=overrides, retriever=retriever, ranker=ranker, index=index)
+    prepared = workflow.read_and_split(events, settings.data, items=items, users=users)
+    if not as_json:
+        click.echo(prepared.dataset.describe())
+        click.echo(prepared.describe())
+    recommender = workflow.run(prepared, settings, run_dir=run_dir, show=not as_json)
+    recommender.save(out)
+    if as_json:
+        _print_json({"bundle": str(out), "notes": list(prepared.dataset.notes), "split": prepared.describe()})
+        return
+    click.echo(f"\nWrote {out}. Next:\n  shortlist evaluate {out}\n  shortlist recommend {out} --user ID\n  shortlist serve {out}")
+
+
+@app.command()
+@click.argument("bundle")
+@click.argument("events", required=False)
+@click.option("--metrics", default="hr@10,ndcg@10,recall@20,mrr@10,coverage@10", show_default=True, help="Separated by commas.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also write the report as JSON.")
+@_as_json
+def evaluate(bundle: str, events: str | None, metrics: str, out: Path | None, as_json: bool) -> None:
+    """Evaluate BUNDLE on the part kept from its training (or on later EVENTS), beside popularity, item-kNN and ALS."""
+    from shortlist import workflow
+
+    standing = workflow.evaluate_bundle(workflow.load(bundle), events=events, metrics=metrics.split(","))
+    if out is not None:
+        standing.reports["bundle"].save(out)
+    if as_json:
+        _print_json({name: report.to_dict() for name, report in standing.reports.items()})
+    else:
+        click.echo(str(standing))
+
+
+@app.command()
+@click.argument("bundle")
+@click.option("--user", "users", multiple=True, help="A user's id; may be given several times.")
+@click.option("--all", "everyone", is_flag=True, help="Every user with events.")
+@click.option("--events", help="A file of fresh events that extend the stored ones.")
+@click.option("--k", default=10, show_default=True, help="Items for each user.")
+@click.option("--repeats", is_flag=True, help="Items that the user has met may come again.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write .parquet, .csv or .json instead of printing.")
+@_as_json
+def recommend(
+    bundle: str, users: tuple[str, ...], everyone: bool, events: str | None, k: int, repeats: bool, out: Path | None, as_json: bool
+) -> None:
+    """Print or write the best items of users, by the recommender saved as BUNDLE."""
+    import polars
+
+    from shortlist import workflow
+    from shortlist.files import write_frame
+
+    if not users and not everyone and events is None:
+        raise RequestError("Nothing to recommend for: give --user ID, --all or --events FILE.")
+    recommender = workflow.load(bundle)
+    asked = recommender.known_users() if everyone else list(users) if users else None
+    frame = recommender.recommend(asked, events=events, k=k, exclude_seen=not repeats)
+    if recommender.dataset.encoders.titles is not None:
+        frame = frame.with_columns(title=polars.Series(recommender.titles(frame["item_id"].to_list()), dtype=polars.String))
+    if out is not None:
+        write_frame(frame, out)
+        click.echo(f"Wrote {len(frame)} rows to {out}.", err=True)
+    elif as_json:
+        _print_json(frame.to_dicts())
+    else:
+        _print_frame(frame)
+
+
+@app.command()
+@click.argument("bundle")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8000, show_default=True)
+def serve(bundle: str, host: str, port: int) -> None:
+    """Answer HTTP requests with the recommender saved as BUNDLE."""
+    from shortlist.service import serve as run_server
+
+    run_server(bundle, host=host, port=port)
+
+
+@app.command()
+@click.argument("events")
+@click.option("--items", help="A file about the items.")
+@click.option("--users", help="A file about the users.")
+@click.option("--format", "file_format", help="The files' format where it cannot be seen, such as movielens.")
+def validate(events: str, items: str | None, users: str | None, file_format: str | None) -> None:
+    """Read EVENTS as train would, and say what was found."""
+    from shortlist.data import read_dataset
+
+    click.echo(read_dataset(events, items=items, users=users, format=file_format).describe())
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 2."""
+    warnings.showwarning = _show_warning
+    try:
+        app(standalone_mode=True)
+    except ShortlistError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    prefix = "note" if issubclass(category, ShortlistWarning) else category.__name__
+    click.echo(f"{prefix}: {message}", err=True)
+
+
+def _print_json(values: Any) -> None:
+    click.echo(json.dumps(values, ensure_ascii=False, default=str))
+
+
+def _print_frame(frame: pl.DataFrame) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name, kind in frame.schema.items():
+        table.add_column(name, justify="right" if kind.is_numeric() else "left")
+    for row in frame.iter_rows():
+        table.add_row(*("" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row))
+    Console().print(table)

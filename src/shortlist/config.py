@@ -1,0 +1,170 @@
+"""The settings of a whole run in one tree, to and from TOML; a typo is an error that names the nearest right key."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from shortlist.errors import SettingsError, nearest
+from shortlist.index import AnyIndex
+from shortlist.models import AnyModel, TwoTower
+from shortlist.training import Training
+
+Split = Literal["auto", "time", "last_out", "random", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """How events are read and split. ``schema`` overrides what is inferred: {"timestamp": "time", …}."""
+
+    format: str | None = None
+    schema: dict[str, Any] = field(default_factory=dict)
+    split: Split = "auto"  # by time where there are timestamps, else last-out
+    valid: float = 0.1
+    test: float = 0.1
+    seed: int = 0  # of a random split
+    min_user_events: int = 1
+    min_item_events: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Everything that ``shortlist train`` can be told."""
+
+    data: DataConfig = DataConfig()
+    retriever: AnyModel = TwoTower()
+    ranker: AnyModel | None = None
+    index: AnyIndex | Literal["auto"] = "auto"
+    candidates: int = 200
+    training: Training = Training()
+    ranker_training: Training | None = None  # None: as training
+
+
+def settings_type(name: str, union: Any) -> type[Any]:
+    """The settings class that ``name`` means ("two_tower", "two-tower", "TwoTower").
+
+    >>> settings_type("two_tower", AnyModel).__name__
+    'TwoTower'
+    """
+    classes = {_plain(kind.__name__): kind for kind in get_args(union) if dataclasses.is_dataclass(kind)}
+    if _plain(name) not in classes:
+        names = [_snake(kind.__name__) for kind in classes.values()]
+        raise SettingsError(f"There is no {name!r}.{nearest(name, names)} There are: {', '.join(names)}.")
+    return classes[_plain(name)]
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """JSON-ready values of a settings object, its class under "type".
+
+    >>> to_dict(TwoTower())["type"]
+    'two_tower'
+    """
+    plain = msgspec.to_builtins(settings)
+    return {"type": _snake(type(settings).__name__), **plain}
+
+
+def from_dict(values: Mapping[str, Any], union: Any, *, where: str) -> Any:
+    """The settings object that :func:`to_dict` described, or that a TOML table with a "type" describes."""
+    if "type" not in values:
+        raise SettingsError(f"{where} needs a type, such as type = {_snake(get_args(union)[0].__name__)!r}.")
+    kind = settings_type(str(values["type"]), union)
+    return _convert({key: value for key, value in values.items() if key != "type"}, kind, where)
+
+
+def load_config(
+    path: str | Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    retriever: str | None = None,
+    ranker: str | None = None,
+    index: str | None = None,
+) -> RunConfig:
+    """A run's settings: the defaults, under the TOML file, under the names given, under ``key.path=value`` overrides."""
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise SettingsError(f"There is no configuration file {path}.") from error
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{path} is not TOML: {error}.") from error
+    for key, name in (("retriever", retriever), ("ranker", ranker), ("index", index)):
+        if name is not None:
+            before = tree.get(key) if isinstance(tree.get(key), dict) else {}
+            same = before and _plain(str(before.get("type", ""))) == _plain(name)
+            tree[key] = {**before, "type": name} if same else {"type": name}
+    for override in overrides:
+        _override(tree, override)
+    known = [item.name for item in dataclasses.fields(RunConfig)]
+    for key in tree:
+        if key not in known:
+            raise SettingsError(f"There is no setting {key!r}.{nearest(key, known)} There are: {', '.join(known)}.")
+    return RunConfig(
+        data=_convert(tree.get("data", {}), DataConfig, "data"),
+        retriever=_part(tree, "retriever", AnyModel, "two_tower"),
+        ranker=_part(tree, "ranker", AnyModel, None),
+        index=_part(tree, "index", AnyIndex, "auto"),
+        candidates=_convert(tree.get("candidates", 200), int, "candidates"),
+        training=_convert(tree.get("training", {}), Training, "training"),
+        ranker_training=_convert(tree["ranker_training"], Training, "ranker_training") if "ranker_training" in tree else None,
+    )
+
+
+def _part(tree: Mapping[str, Any], key: str, union: Any, default: str | None) -> Any:
+    values = tree.get(key)
+    if values is None or (isinstance(values, Mapping) and "type" not in values):
+        if default is None and not values:
+            return None
+        values = {"type": default, **(values or {})}
+    if isinstance(values, str):
+        values = {"type": values}
+    return "auto" if values["type"] == "auto" else from_dict(values, union, where=key)
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise SettingsError(f"--set takes key.path=value; found {override!r}.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = path.strip().split(".")
+    for parent in parents:
+        below = tree.setdefault(parent, {})
+        if isinstance(below, str):
+            below = tree[parent] = {"type": below}
+        tree = below
+    tree[last] = value
+
+
+def _convert(values: Any, kind: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(values, Mapping):
+            raise SettingsError(f"{where} is a table of settings; found {values!r}.")
+        known = [item.name for item in dataclasses.fields(kind)]
+        for key in values:
+            if key not in known:
+                raise SettingsError(f"{where} has no setting {key!r}.{nearest(key, known)} Settings: {', '.join(known)}.")
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        cause = error.__cause__
+        if isinstance(cause, SettingsError):
+            raise cause from error
+        raise SettingsError(f"{where}: {error}.") from error
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_]", "", name).lower()
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", name).lower()

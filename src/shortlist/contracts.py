@@ -1,0 +1,264 @@
+"""The few types that pass between the stages; who reads this page and the tree knows the system.
+
+Letters, everywhere: B requests, T history steps, S targets per request, C candidates per request, N negatives,
+D embedding width, E kinds of evidence. Index 0 is unknown/padding for users and items alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from shortlist.features import FeatureLayout, Features, Ragged
+from shortlist.interactions import Interactions
+
+__all__ = [
+    "Batches", "Candidates", "CandidateSource", "Catalogue", "Examples", "EvaluationBatch", "FeatureLayout", "Features", "Filter",
+    "Interactions", "ItemIndex", "ModelSettings", "Ragged", "Ranker", "Requests", "Retriever", "Sampling", "Solver",
+    "Stages", "Trainable",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What is known when B users ask. A network sees only this when it serves."""
+
+    user: Tensor | None = None  # (B,) index, 0 = unknown
+    history: Tensor | None = None  # (B, T) item indices, oldest first, right-padded with 0
+    length: Tensor | None = None  # (B,) events in each history
+    history_time: Tensor | None = None  # (B, T) seconds since 1970
+    time: Tensor | None = None  # (B,) when the request is made
+    user_features: Features | None = None  # B rows
+    context: Features | None = None  # B rows
+
+    def __len__(self) -> int:
+        for part in (self.user, self.history, self.user_features, self.context):
+            if part is not None:
+                return len(part)
+        return 0
+
+    def take(self, rows: Tensor) -> Requests:
+        """The given requests (B',), in that order."""
+        parts = (getattr(self, name) for name in self.__dataclass_fields__)
+        taken = [None if part is None else part.take(rows) if isinstance(part, Features) else part[rows] for part in parts]
+        return Requests(*taken)
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Requests and what happened next. A network sees this only inside ``loss()``.
+
+    In-batch negatives are formed inside ``loss()`` from ``items``; ``also_positive`` then has a column for every item
+    of the batch and every shared negative, (B, B*S+N).
+    """
+
+    requests: Requests
+    items: Tensor  # (B, S)
+    targets: Tensor | None = None  # (B, S) 0/1 labels or ratings; None: all are positives
+    weights: Tensor | None = None  # (B, S)
+    items_log_prob: Tensor | None = None  # (B, S) log of the chance to meet the item in a batch
+    negatives: Tensor | None = None  # (N,) shared, or (B, S, N)
+    negatives_log_prob: Tensor | None = None  # as negatives
+    also_positive: Tensor | None = None  # bool: negatives that are the user's own other positives
+    evidence: Tensor | None = None  # (B, S, E)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which items may be answered; applied before the cut, so that k eligible items give k answers."""
+
+    allowed: Tensor | None = None  # (I+1,) bool over item indices, or (B, A) indices padded with 0
+    exclude: Tensor | None = None  # (B, X) indices padded with 0
+
+    def take(self, rows: Tensor) -> Filter:
+        """The filter of the given requests (B',)."""
+        per_request = self.allowed is not None and self.allowed.dtype != torch.bool
+        return Filter(
+            self.allowed[rows] if per_request and self.allowed is not None else self.allowed,
+            None if self.exclude is None else self.exclude[rows],
+        )
+
+    def mask_(self, scores: Tensor) -> Tensor:
+        """Set the scores (B, I+1) of items that may not be answered to -inf, in place."""
+        if self.allowed is not None:
+            if self.allowed.dtype == torch.bool:
+                scores[:, ~self.allowed] = -torch.inf
+            else:
+                forbidden = torch.ones_like(scores, dtype=torch.bool).scatter_(1, self.allowed, False)
+                scores.masked_fill_(forbidden, -torch.inf)
+        if self.exclude is not None:
+            scores.scatter_(1, self.exclude, -torch.inf)
+        scores[:, 0] = -torch.inf
+        return scores
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Items with scores, best first; item 0 (score -inf) is an empty slot."""
+
+    items: Tensor  # (B, k) int64
+    scores: Tensor  # (B, k) float32
+    evidence: Tensor | None = None  # (B, k, E): per source its score and rank, which a ranker may use
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def valid(self) -> Tensor:
+        """Which slots hold an item (B, k)."""
+        return self.items != 0
+
+    def take(self, rows: Tensor) -> Candidates:
+        """The candidates of the given requests (B',)."""
+        return Candidates(self.items[rows], self.scores[rows], None if self.evidence is None else self.evidence[rows])
+
+    def reorder(self, scores: Tensor, k: int) -> Candidates:
+        """The best ``k`` by new ``scores`` (B, C); empty slots stay last, equal scores keep their order."""
+        ranked, order = torch.sort(scores.masked_fill(~self.valid, -torch.inf), dim=1, descending=True, stable=True)
+        order = order[:, :k]
+        evidence = None if self.evidence is None else self.evidence.gather(1, order[..., None].expand(-1, -1, self.evidence.shape[2]))
+        return Candidates(self.items.gather(1, order), ranked[:, :k], evidence)
+
+    @classmethod
+    def top(cls, scores: Tensor, k: int, filter: Filter | None = None) -> Candidates:
+        """The best ``k`` of all items by ``scores`` (B, I+1), which it overwrites; -inf is never answered."""
+        (filter or Filter()).mask_(scores)
+        best, items = torch.topk(scores, min(k, scores.shape[1]), dim=1)
+        return cls(items.masked_fill(best == -torch.inf, 0), best)
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """One answer after each step of the funnel."""
+
+    retrieved: Candidates
+    filtered: Candidates
+    ranked: Candidates
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationBatch:
+    """Requests with the items that came next (what evaluation compares an answer with)."""
+
+    requests: Requests
+    targets: Tensor  # (B, S) item indices, padded with 0
+    filter: Filter
+    history_size: Tensor  # (B,) events known of each user
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The sizes and item features a network is built for. Tables have one row more than there are ids: the unknown 0."""
+
+    num_users: int
+    num_items: int
+    item_features: Features | None = None  # num_items+1 rows
+    user_features: FeatureLayout | None = None
+    context: FeatureLayout | None = None
+    evidence: int = 0  # E, the width of the evidence a ranker gets
+    events: int = 0  # training events, for priors
+
+    def with_evidence(self, width: int) -> Catalogue:
+        """The same for a ranker that also gets ``width`` kinds of evidence."""
+        return replace(self, evidence=width)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which :class:`Examples` a model trains on.
+
+    ``pairs``: one target a row, with the history before it; negatives are uniform, drawn anew each epoch and never one
+    of the user's positives. ``lists``: the candidates of a retriever, labelled. ``ratings``: targets are the ratings.
+    """
+
+    kind: Literal["pairs", "ratings"] = "pairs"
+    history: int = 0  # T, steps of history a request carries; 0: none
+    negatives: int = 0  # N for each target: Examples.negatives is (B, S, N)
+    shared_negatives: int = 0  # N for the whole batch: Examples.negatives is (N,)
+    in_batch: bool = False  # items_log_prob and also_positive are wanted
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """A network that learns by gradient."""
+
+    def loss(self, examples: Examples, /) -> Tensor: ...
+
+
+@runtime_checkable
+class Solver(Protocol):
+    """A model that is computed from all interactions at once (popularity, item-kNN, ALS)."""
+
+    def solve(self, interactions: Interactions, /) -> None: ...
+
+
+@runtime_checkable
+class CandidateSource(Protocol):
+    """Finds candidates by itself, without an index over vectors."""
+
+    def search(self, requests: Requests, k: int, *, filter: Filter | None = None) -> Candidates: ...
+
+    def can_serve(self, requests: Requests, /) -> Tensor: ...  # (B,) bool: enough is known of the user
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Scores by dot product, so that an index over item vectors can search."""
+
+    def embed_requests(self, requests: Requests, /) -> Tensor: ...  # (B, D)
+
+    def embed_items(self, items: Tensor, /) -> Tensor: ...  # (…, D)
+
+    def can_serve(self, requests: Requests, /) -> Tensor: ...  # (B,) bool: enough is known of the user
+
+
+@runtime_checkable
+class Ranker(Protocol):
+    """Orders the candidates of a request. ``link`` turns its raw scores into what it predicts."""
+
+    link: Literal["sigmoid", "identity"]
+
+    def score(self, requests: Requests, candidates: Candidates, /) -> Tensor: ...  # (B, C) raw scores
+
+
+class ItemIndex(Protocol):
+    """Maximum inner product search over item vectors, by item index."""
+
+    def search(self, queries: Tensor, k: int, *, filter: Filter | None = None) -> Candidates: ...
+
+    def add(self, items: Tensor, vectors: Tensor) -> None: ...
+
+    def replace(self, items: Tensor, vectors: Tensor) -> None: ...
+
+    def remove(self, items: Tensor) -> None: ...
+
+    def __len__(self) -> int: ...
+
+    def arrays(self) -> dict[str, Tensor]: ...  # all it needs to be rebuilt by its settings' restore()
+
+
+class ModelSettings(Protocol):
+    """A frozen dataclass with a model's hyper-parameters; it knows how to build the network."""
+
+    recommended: ClassVar[Mapping[str, Any]]  # Training settings that suit the model
+
+    @property
+    def sampling(self) -> Sampling | None: ...  # None: a Solver
+
+    def build(self, catalogue: Catalogue) -> nn.Module: ...
+
+
+class Batches(Protocol):
+    """Training examples by number: ``get`` depends on (seed, epoch, step) alone, so that a resumed run repeats it."""
+
+    @property
+    def num_steps(self) -> int: ...  # steps of one epoch
+
+    def get(self, epoch: int, step: int) -> Examples: ...

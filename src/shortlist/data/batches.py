@@ -1,0 +1,226 @@
+"""Data sets to batches: training examples by (epoch, step), and requests with what came next for evaluation.
+
+All of it is index arithmetic on flat arrays that lie in memory; no worker processes, no padding beyond a batch's longest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from shortlist.contracts import Candidates, EvaluationBatch, Examples, Features, Filter, Interactions, Requests, Sampling
+from shortlist.data.dataset import Dataset
+from shortlist.data.sample import Positives, draw_negatives
+from shortlist.features import spans
+
+
+def make_requests(
+    events: Interactions,
+    *,
+    rows: Tensor,
+    stops: Tensor,
+    history: int,
+    user_features: Features | None = None,
+    context: Features | None = None,
+    time: Tensor | None = None,
+) -> Requests:
+    """What is known of ``rows`` (B,) before the positions ``stops`` (B,) of ``events``: the last ``history`` of them."""
+    window, length, times = (None, None, None) if history == 0 else events.windows(rows, stops, history)
+    features = None if user_features is None else user_features.take(rows)
+    return Requests(rows, window, length, times, time, features, context)
+
+
+class PairBatches:
+    """One target an example: a liked event (or a rated one) with the history before it, and negatives.
+
+    The order of an epoch depends on (seed, epoch), the negatives on (seed, epoch, step): see :class:`Batches`.
+    """
+
+    def __init__(self, dataset: Dataset, sampling: Sampling, *, batch_size: int, seed: int) -> None:
+        source = dataset if sampling.kind == "ratings" else dataset.positives()
+        self.dataset, self.sampling, self.batch_size, self.seed = source, sampling, batch_size, seed
+        events = source.events
+        self._rows = events.rows()
+        self._stops = events.history_stops()
+        self._own = torch.arange(len(events))[torch.arange(len(events)) >= source.target_start[self._rows]]
+        self._positives = Positives(events) if sampling.kind == "pairs" else None
+        counts = torch.bincount(events.items[self._own].long(), minlength=events.num_items + 1)
+        share = counts.double() / max(len(self._own), 1)
+        uniform = sampling.shared_negatives / max(events.num_items, 1)
+        self._log_prob = torch.log(batch_size * share + uniform).float()  # of meeting the item among the columns
+        self._epoch: tuple[int, Tensor] | None = None
+
+    @property
+    def num_examples(self) -> int:
+        """Events to learn from."""
+        return len(self._own)
+
+    @property
+    def num_steps(self) -> int:
+        """Batches of one epoch; the last may be smaller."""
+        return -(-len(self._own) // self.batch_size)
+
+    def get(self, epoch: int, step: int) -> Examples:
+        """The examples of one step."""
+        chosen = self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
+        data, events, sampling = self.dataset, self.dataset.events, self.sampling
+        rows, items = self._rows[chosen], events.items[chosen].long()
+        take = partial(_column, chosen=chosen)
+        requests = make_requests(
+            events,
+            rows=rows,
+            stops=self._stops[chosen],
+            history=sampling.history,
+            user_features=data.user_features,
+            context=None if data.context is None else data.context.take(chosen),
+            time=None if events.times is None else events.times[chosen],
+        )
+        weights = take(events.weights)
+        if sampling.kind == "ratings":
+            return Examples(requests, items[:, None], take(events.ratings), weights)
+        assert self._positives is not None
+        generator = torch.Generator().manual_seed(_mix(self.seed, epoch, step))
+        if sampling.negatives:
+            drawn = draw_negatives(self._positives, rows, sampling.negatives, generator=generator)
+            return Examples(requests, items[:, None], weights=weights, negatives=drawn[:, None])
+        shared = torch.randint(1, events.num_items + 1, (sampling.shared_negatives,), generator=generator)
+        columns = torch.cat((items, shared))
+        other = self._positives.among(rows, columns)
+        other[torch.arange(len(rows)), torch.arange(len(rows))] = False  # the target itself
+        log_prob = self._log_prob
+        return Examples(
+            requests,
+            items[:, None],
+            weights=weights,
+            items_log_prob=log_prob[items][:, None],
+            negatives=shared,
+            negatives_log_prob=log_prob[shared],
+            also_positive=other,
+        )
+
+    def _order(self, epoch: int) -> Tensor:
+        if self._epoch is None or self._epoch[0] != epoch:
+            generator = torch.Generator().manual_seed(_mix(self.seed, epoch, -1))
+            self._epoch = (epoch, self._own[torch.randperm(len(self._own), generator=generator)])
+        return self._epoch[1]
+
+
+class ListBatches:
+    """A retriever's candidates with labels: what a ranker learns from."""
+
+    def __init__(self, requests: Requests, candidates: Candidates, labels: Tensor, *, batch_size: int, seed: int) -> None:
+        self.requests, self.candidates, self.labels = requests, candidates, labels  # labels (M, C)
+        self.batch_size, self.seed = batch_size, seed
+
+    @property
+    def num_examples(self) -> int:
+        """Lists to learn from."""
+        return len(self.labels)
+
+    @property
+    def num_steps(self) -> int:
+        """Batches of one epoch; the last may be smaller."""
+        return -(-len(self.labels) // self.batch_size)
+
+    def get(self, epoch: int, step: int) -> Examples:
+        """The examples of one step."""
+        order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(_mix(self.seed, epoch, -1)))
+        chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+        lists = self.candidates.take(chosen)
+        return Examples(self.requests.take(chosen), lists.items, self.labels[chosen], evidence=lists.evidence)
+
+
+def list_positions(dataset: Dataset, *, most: int, seed: int) -> Tensor:
+    """Positions (M,) of up to ``most`` liked events of the part's own (of ``dataset.positives()``), spread at random."""
+    liked = dataset.positives()
+    own = torch.arange(len(liked.events))
+    own = own[own >= liked.target_start[liked.events.rows()]]
+    if len(own) <= most:
+        return own
+    chosen = torch.randperm(len(own), generator=torch.Generator().manual_seed(seed))[:most]
+    return own[chosen.sort().values]
+
+
+def requests_at(dataset: Dataset, positions: Tensor, *, history: int) -> Requests:
+    """The requests (M) made just before the liked events at ``positions`` (M,) of ``dataset.positives()``."""
+    liked = dataset.positives()
+    events = liked.events
+    return make_requests(
+        events,
+        rows=events.rows()[positions],
+        stops=events.history_stops()[positions],
+        history=history,
+        user_features=liked.user_features,
+        context=None if liked.context is None else liked.context.take(positions),
+        time=None if events.times is None else events.times[positions],
+    )
+
+
+def seen_and_next(dataset: Dataset, positions: Tensor) -> tuple[Filter, Tensor]:
+    """For liked events at ``positions`` (M,): what their users had seen by then, and the items (M, S) liked from then on."""
+    events = dataset.positives().events
+    rows, stops = events.rows()[positions], events.history_stops()[positions]
+    seen = padded(events.items, events.offsets[rows], stops)
+    return Filter(exclude=seen), padded(events.items, positions, events.offsets[rows + 1])
+
+
+def evaluation_batches(
+    dataset: Dataset, *, history: int, batch_size: int = 1024, most: int | None = None, seed: int = 0, exclude_seen: bool = True
+) -> Iterator[EvaluationBatch]:
+    """One request for each row with liked events of the part's own: what was known before them, and them as targets.
+
+    With ``most``, that many rows drawn at random. What the row had seen before is excluded from the answers unless
+    ``exclude_seen`` is false.
+    """
+    liked = dataset.positives()
+    wanted = (liked.events.offsets[1:] > liked.target_start).nonzero().squeeze(1)
+    if most is not None and len(wanted) > most:
+        drawn = torch.randperm(len(wanted), generator=torch.Generator().manual_seed(seed))[:most]
+        wanted = wanted[drawn.sort().values]
+    for start in range(0, len(wanted), batch_size):
+        rows = wanted[start : start + batch_size]
+        first = liked.target_start[rows]
+        times = liked.events.times
+        requests = make_requests(
+            liked.events,
+            rows=rows,
+            stops=first,
+            history=history,
+            user_features=liked.user_features,
+            context=None if liked.context is None else liked.context.take(first),
+            time=None if times is None else times[first],
+        )
+        targets = padded(liked.events.items, first, liked.events.offsets[rows + 1])
+        all_events = dataset.events
+        seen = padded(all_events.items, all_events.offsets[rows], dataset.target_start[rows])
+        known = dataset.target_start[rows] - all_events.offsets[rows]
+        yield EvaluationBatch(requests, targets, Filter(exclude=seen if exclude_seen else None), known)
+
+
+def padded(values: Tensor, starts: Tensor, stops: Tensor) -> Tensor:
+    """The spans values[start:stop] as rows of one table (B, longest) int64, padded with 0.
+
+    >>> padded(torch.tensor([1, 2, 3]), torch.tensor([0, 2]), torch.tensor([2, 3])).tolist()
+    [[1, 2], [3, 0]]
+    """
+    lengths = (stops - starts).clamp(min=0)
+    table = torch.zeros(len(starts), int(lengths.max()) if len(lengths) else 0, dtype=torch.int64)
+    row = torch.repeat_interleave(torch.arange(len(starts)), lengths)
+    positions = spans(starts, lengths)
+    table[row, positions - starts[row]] = values[positions].long()
+    return table
+
+
+def _column(values: Tensor | None, *, chosen: Tensor) -> Tensor | None:
+    return None if values is None else values[chosen][:, None]
+
+
+def _mix(seed: int, epoch: int, step: int) -> int:
+    """One 63-bit seed from three numbers, neighbours being far apart (splitmix64's finaliser)."""
+    value = (seed * 0x9E3779B97F4A7C15 + epoch * 0xBF58476D1CE4E5B9 + step * 0x94D049BB133111EB + 1) % 2**64
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) % 2**64
+    return (value ^ (value >> 31)) >> 1

@@ -1,0 +1,162 @@
+"""A file, folder or frame to a :class:`Table`: its rows with what was noticed while reading.
+
+It does not know what the columns mean; ``infer`` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import polars as pl
+import pyarrow as pa
+
+from shortlist.data.text import Reread, Types, scan_text
+from shortlist.errors import DataError, nearest
+from shortlist.schema import Feature
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows that may still lie in a file, and what their format says of them.
+
+    ``order`` is a column that sorts each sequence's rows, ``features`` the meaning of the columns where the format
+    fixes it. ``reread`` reads a text file's rows again with other types.
+    """
+
+    name: str
+    rows: pl.LazyFrame
+    notes: tuple[str, ...] = ()
+    order: str | None = None
+    features: tuple[Feature, ...] | None = None
+    reread: Reread | None = None
+
+    @property
+    def columns(self) -> Mapping[str, pl.DataType]:
+        """The columns and their types."""
+        return _guarded(self.name, self.rows.collect_schema)
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """All rows, in memory."""
+        return self.collect(self.columns)
+
+    def loaded(self) -> Table:
+        """The same with its rows in memory."""
+        return replace(self, rows=self.frame.lazy(), reread=None)
+
+    def renamed(self, names: Mapping[str, str]) -> Table:
+        """The same with other column names."""
+        reread, before = self.reread, {new: old for old, new in names.items()}
+
+        def reread_renamed(types: Types | None) -> pl.LazyFrame:
+            assert reread is not None
+            return reread(
+                None if types is None else {before.get(name, name): kind for name, kind in types.items()}
+            ).rename(names)
+
+        return replace(self, rows=self.rows.rename(names), reread=None if reread is None else reread_renamed)
+
+    def collect(self, columns: Iterable[str], *, narrow: Types | None = None) -> pl.DataFrame:
+        """The rows of the given columns, in memory and in the file's order.
+
+        ``narrow`` names smaller types for integer columns; they are used if all values fit.
+        """
+        wanted, types = list(columns), self.columns
+        smaller = {name: kind for name, kind in (narrow or {}).items() if name in wanted and types[name].is_integer()}
+
+        def gather() -> pl.DataFrame:
+            reread = self.reread
+            if reread is None:
+                try:
+                    casts = [pl.col(name).cast(kind) for name, kind in smaller.items()]
+                    return self.rows.select(wanted).with_columns(casts).collect(engine="streaming")
+                except pl.exceptions.InvalidOperationError:
+                    return self.rows.select(wanted).collect(engine="streaming")
+            for kinds in (smaller, {}):
+                with contextlib.suppress(pl.exceptions.ComputeError):  # a value does not fit its column's type
+                    return reread(kinds).select(wanted).collect(engine="streaming")
+            return reread(None).select(wanted).collect(engine="streaming")
+
+        return _guarded(self.name, gather)
+
+
+def read_table(source: Any, *, name: str = "events") -> Table:
+    """Open a path or a frame as a :class:`Table`.
+
+    ``source`` is a path to separated text (comma, tab, semicolon, pipe or, for numbers, blanks; UTF-8 or Latin-1;
+    gzipped or not), Parquet, Arrow IPC (Feather) or a folder of Parquet files; or a pandas, polars or Arrow frame.
+    ``name`` is what messages call a frame; a file is called by its own name. A file that is missing, empty or not what
+    it claims to be is a :class:`DataError`.
+
+    >>> read_table(pl.DataFrame({"user_id": [1], "item_id": [7]})).frame.columns
+    ['user_id', 'item_id']
+    """
+    if isinstance(source, str | os.PathLike):
+        return _from_path(Path(source), name)
+    if isinstance(source, pl.DataFrame):
+        return Table(name, source.lazy())
+    if isinstance(source, pl.LazyFrame):
+        return Table(name, source)
+    if isinstance(source, pa.Table | pa.RecordBatch):
+        return Table(name, _guarded(name, lambda: pl.DataFrame(pl.from_arrow(source))).lazy())
+    if type(source).__module__.partition(".")[0] == "pandas" and hasattr(source, "columns"):
+        return Table(name, _from_pandas(source, name).lazy())
+    raise DataError(
+        f"{name} is a {type(source).__module__}.{type(source).__qualname__}. "
+        "Give a path (CSV, TSV, Parquet, Arrow IPC or a folder of Parquet files) or a pandas, polars or Arrow frame."
+    )
+
+
+def _from_path(path: Path, name: str) -> Table:
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix in (".parquet", ".pq"))
+        if not files:
+            raise DataError(f"The folder {path} has no .parquet files. Give a folder that has, or one file.")
+        return Table(path.name, pl.scan_parquet(files))
+    if not path.is_file():
+        siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DataError(
+            f"{name}: there is no file {path}.{nearest(path.name, siblings)} Check the path (from {Path.cwd()})."
+        )
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty (0 bytes). Give a file with a header line and one line for each row.")
+    with path.open("rb") as file:
+        magic = file.read(6)
+    if magic[:4] == b"PAR1" or path.suffix in (".parquet", ".pq"):
+        return Table(path.name, pl.scan_parquet(path))
+    if magic == b"ARROW1" or path.suffix in (".arrow", ".ipc", ".feather"):
+        return Table(path.name, pl.scan_ipc(path))
+    text = _guarded(path.name, lambda: scan_text(path))
+    return Table(path.name, text.rows, text.notes, reread=text.reread)
+
+
+def _from_pandas(frame: Any, name: str) -> pl.DataFrame:
+    """Copy a pandas frame; its index is left out. Columns that mix types are refused by name."""
+    for column in frame.columns:
+        values = frame[column]
+        if values.ndim == 1 and values.dtype == object:
+            kinds = sorted({type(value).__name__ for value in values.dropna()})
+            if len(kinds) > 1:
+                raise DataError(
+                    f"{name}: column {column!r} mixes {' and '.join(kinds)}. "
+                    f"Cast it to one type first, e.g. frame[{column!r}] = frame[{column!r}].astype(str)."
+                )
+    return _guarded(name, lambda: pl.DataFrame(pl.from_pandas(frame)))
+
+
+def _guarded(name: str, read: Callable[[], T]) -> T:
+    """Run ``read``; what the libraries below complain about becomes an error that names the table."""
+    try:
+        return read()
+    except (pl.exceptions.PolarsError, pa.ArrowException, OSError, EOFError, ValueError) as error:
+        cause = " ".join(str(error).split("\n\n")[0].split())
+        raise DataError(
+            f"{name} cannot be read: {cause}. Check that the file is whole and its rows have equal columns."
+        ) from error

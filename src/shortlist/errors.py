@@ -1,0 +1,58 @@
+"""The errors a user can cause: each says what is wrong, where, what was found and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ShortlistError(Exception):
+    """Base of every error that is the caller's to mend; anything else that escapes is our bug."""
+
+
+class SchemaError(ShortlistError):
+    """A column is missing, doubled or of the wrong kind."""
+
+
+class DataError(ShortlistError):
+    """A file or frame cannot be read, or its values make no sense."""
+
+
+class SettingsError(ShortlistError):
+    """A setting has an unknown name or a value outside its range."""
+
+
+class TrainingError(ShortlistError):
+    """Training cannot start or cannot go on."""
+
+
+class SearchError(ShortlistError):
+    """An index was asked something it cannot answer."""
+
+
+class RequestError(ShortlistError):
+    """A recommendation request is malformed."""
+
+
+class BundleError(ShortlistError):
+    """A bundle is damaged, foreign, too new or cannot be written."""
+
+
+class MissingExtraError(ShortlistError):
+    """An optional library is needed and not installed."""
+
+
+class ShortlistWarning(UserWarning):
+    """Something was dropped, clipped or replaced; the message counts it."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known name a mistyped one probably meant.
+
+    >>> nearest("embeding_dim", ["embedding_dim", "epochs"])
+    " Did you mean 'embedding_dim'?"
+    >>> nearest("zzz", ["epochs"])
+    ''
+    """
+    match = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {match[0]!r}?" if match else ""

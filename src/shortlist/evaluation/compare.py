@@ -1,0 +1,89 @@
+"""Two reports on the same users to the difference of a metric with its interval: the paired bootstrap over users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from shortlist.errors import DataError, SettingsError, nearest
+from shortlist.evaluation.bootstrap import mean_intervals
+from shortlist.evaluation.metrics import parse
+from shortlist.evaluation.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How much higher ``metric`` is in the first report than in the second, over the users of both."""
+
+    metric: str
+    difference: float
+    low: float  # 95 % interval of the difference
+    high: float
+    relative: float  # the difference as a share of the second report's value
+    num_users: int
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        verdict = "" if self.is_significant else ", not told apart from 0"
+        return (
+            f"{self.metric}: {self.difference:+.4f} ({self.low:+.4f} to {self.high:+.4f}), "
+            f"{self.relative:+.1%}, {self.num_users:,} users{verdict}"
+        )
+
+
+def compare(a: Report, b: Report, *, metric: str = "ndcg@10", seed: int = 0, bootstrap: int = 1000) -> Comparison:
+    """How much better ``a`` is than ``b``, user by user.
+
+    Pairing takes out what makes a user hard for both, so the interval is narrower than the two reports' own suggest.
+    Users may come in another order in each report. A user for whom either has no value is left out.
+
+    Raises ``DataError`` if the reports are on different users, targets or protocols, and ``SettingsError`` for a metric
+    that either did not measure per user.
+    """
+    name = str(parse(metric)) if "@" in metric else metric
+    for report in (a, b):
+        if name not in report.per_user:
+            known = ", ".join(report.per_user)
+            raise SettingsError(
+                f"A report has no values of {metric!r} per user.{nearest(metric, report.per_user)} It has: {known}."
+            )
+    if a.protocol != b.protocol:
+        raise DataError(
+            f"The reports rank among different items: {a.protocol!r} and {b.protocol!r}. Evaluate both the same way."
+        )
+    first, second = _paired(a, b)
+    ours, theirs = a.per_user[name][first], b.per_user[name][second]
+    both = ~(np.isnan(ours) | np.isnan(theirs))
+    if both.sum() < 2:
+        raise DataError(f"Only {int(both.sum())} users have a value of {name} in both reports; a comparison needs two.")
+    ours, theirs = ours[both], theirs[both]
+    low, high = mean_intervals((ours - theirs)[:, None], seed=seed, resamples=bootstrap)[0].tolist()
+    difference, base = float(np.mean(ours - theirs)), float(np.mean(theirs))
+    relative = difference / base if base else (0.0 if difference == 0 else float(np.copysign(np.inf, difference)))
+    return Comparison(name, difference, low, high, relative, len(ours))
+
+
+def _paired(a: Report, b: Report) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The rows of both reports that are the same request."""
+    order_a, order_b = (np.lexsort((report.target_keys, report.users)) for report in (a, b))
+    if len(order_a) != len(order_b) or not np.array_equal(a.users[order_a], b.users[order_b]):
+        common = len(np.intersect1d(a.users, b.users))
+        raise DataError(
+            f"The reports are on different users: {len(a.users):,} and {len(b.users):,}, {common:,} in both. "
+            "Evaluate both on the same split."
+        )
+    differing = int((a.target_keys[order_a] != b.target_keys[order_b]).sum())
+    if differing:
+        raise DataError(
+            f"{differing:,} of {len(order_a):,} users have other targets in the two reports. Evaluate both on the same split."
+        )
+    # In the same order already, rows of equal user and targets (sessions of an unknown user) pair by their place.
+    if np.array_equal(a.users, b.users) and np.array_equal(a.target_keys, b.target_keys):
+        return np.arange(len(order_a)), np.arange(len(order_b))
+    return order_a, order_b

@@ -1,0 +1,104 @@
+"""Encoded feature columns: what a network sees of a user, an item or a context.
+
+It does not know where the values came from; ``data.encode`` makes it from frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureLayout:
+    """The sizes of a :class:`Features` table: all that a network must know to build its embeddings.
+
+    ``categorical`` and ``multi`` give each field's number of values, its unknown value 0 included. All fields share
+    one id space: field ``f``'s value ``v`` has the fused id ``offsets[f] + v``, categorical fields first.
+    """
+
+    categorical: tuple[int, ...] = ()
+    multi: tuple[int, ...] = ()
+    numeric: int = 0
+
+    @property
+    def num_ids(self) -> int:
+        """Rows that one embedding table for all categorical and multi-hot values needs."""
+        return sum(self.categorical) + sum(self.multi)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Where each field's ids begin in the fused space: categorical fields first, then multi-hot ones."""
+        sizes = self.categorical + self.multi
+        return tuple(sum(sizes[:field]) for field in range(len(sizes)))
+
+    @property
+    def num_fields(self) -> int:
+        """Fields with ids (categorical and multi-hot)."""
+        return len(self.categorical) + len(self.multi)
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Rows of unequal length: row ``i`` is ``values[offsets[i]:offsets[i + 1]]``."""
+
+    values: Tensor  # (M,)
+    offsets: Tensor  # (N+1,)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def take(self, rows: Tensor) -> Ragged:
+        """The given rows (N',), in that order."""
+        starts, lengths = self.offsets[rows], (self.offsets[1:] - self.offsets[:-1])[rows]
+        return Ragged(self.values[spans(starts, lengths)], running_total(lengths))
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """N encoded rows. Absent kinds are None (``multi``: an empty tuple)."""
+
+    layout: FeatureLayout
+    categorical: Tensor | None = None  # (N, F) int32, fused ids
+    multi: tuple[Ragged, ...] = ()  # one per multi-hot field, fused ids
+    numeric: Tensor | None = None  # (N, G) float32, standardised; a missing value is 0
+
+    def __len__(self) -> int:
+        for table in (self.categorical, self.numeric, *self.multi):
+            if table is not None:
+                return len(table)
+        return 0
+
+    def take(self, rows: Tensor) -> Features:
+        """The given rows (N',), in that order."""
+        return replace(
+            self,
+            categorical=None if self.categorical is None else self.categorical[rows],
+            multi=tuple(field.take(rows) for field in self.multi),
+            numeric=None if self.numeric is None else self.numeric[rows],
+        )
+
+
+def running_total(lengths: Tensor) -> Tensor:
+    """Offsets (N+1,) of rows with the given lengths (N,).
+
+    >>> running_total(torch.tensor([2, 0, 1])).tolist()
+    [0, 2, 2, 3]
+    """
+    offsets = torch.zeros(len(lengths) + 1, dtype=torch.int64, device=lengths.device)
+    torch.cumsum(lengths, 0, out=offsets[1:])
+    return offsets
+
+
+def spans(starts: Tensor, lengths: Tensor) -> Tensor:
+    """The positions start, start+1, …, start+length-1 of every span, one after the other.
+
+    >>> spans(torch.tensor([5, 1]), torch.tensor([2, 3])).tolist()
+    [5, 6, 1, 2, 3]
+    """
+    ends = torch.cumsum(lengths, 0)
+    total = int(ends[-1]) if len(ends) else 0
+    shift = torch.repeat_interleave(starts - (ends - lengths), lengths, output_size=total)
+    return torch.arange(total, device=starts.device) + shift

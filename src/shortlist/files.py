@@ -1,0 +1,27 @@
+"""Frames to files, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shortlist.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def write_frame(frame: pl.DataFrame, path: Path) -> None:
+    """Write a frame as .parquet, .csv or .json, beside its place and then renamed."""
+    writers = {".parquet": frame.write_parquet, ".csv": frame.write_csv, ".json": frame.write_json}
+    if path.suffix not in writers:
+        raise DataError(f"{path} ends in {path.suffix or 'nothing'!r}. Frames are written as: {', '.join(writers)}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        writers[path.suffix](temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"Cannot write {path}: {error.strerror or error}. Nothing was written.") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,197 @@
+"""Data and settings to one trained model: the right batches, the validation, the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from shortlist.contracts import Candidates, CandidateSource, Catalogue, EvaluationBatch, Filter, ModelSettings, Requests, Retriever, Solver, Stages, Trainable
+from shortlist.data.batches import ListBatches, PairBatches, evaluation_batches, list_positions, requests_at, seen_and_next
+from shortlist.data.dataset import Dataset
+from shortlist.data.split import hold_last
+from shortlist.errors import TrainingError
+from shortlist.evaluation import evaluate as evaluate_ranking
+from shortlist.evaluation.pointwise import rmse
+from shortlist.index import Exact
+from shortlist.model import Model, TrainedUntil, history_width, pair_scores
+from shortlist.funnel import EVIDENCE, Funnel
+from shortlist.training import Training, TrainingLog
+from shortlist.training import train as run_loop
+
+MOST_LISTS = 50_000  # candidate lists a ranker learns from: M x C labels and evidence lie in memory
+MOST_VALIDATED = 10_000  # users a validation during training looks at
+
+Validate = Callable[[], Mapping[str, float]]
+
+
+def fit(
+    settings: ModelSettings,
+    train: Dataset,
+    *,
+    validation: Dataset | None = None,
+    training: Training | None = None,
+    candidates_from: Model | None = None,
+    candidates: int = 200,
+    refit: bool = False,
+    run_dir: str | Path | None = None,
+    show: bool = False,
+) -> Model:
+    """Fit one model on the own events of ``train``.
+
+    Early stopping watches ``training.metric`` on ``validation``; without one, each user's last event is kept from
+    training for it, and with ``refit`` the model is then fitted again on everything for the epochs found. With
+    ``candidates_from`` a ranker first learns from the known history of ``train`` by sampled negatives, then from that
+    retriever's candidates at the moments of ``train``'s own events, which must all be later than what the retriever saw.
+    """
+    if settings.sampling is None:
+        return _solve(settings, train)
+    if candidates_from is not None:
+        candidates_from.trained_until.check_later(train)
+    resolved = (training or Training()).resolve(settings.recommended)
+    if settings.sampling.kind == "ratings" and resolved.metric == Training().metric:
+        resolved = replace(resolved, metric="rmse")
+    folder = None if run_dir is None else Path(run_dir)
+    part, held = train, validation
+    if validation is None and resolved.patience is not None:
+        part, held = hold_last(train)
+    model = _fit_part(settings, part, held, resolved, candidates_from, candidates, folder, show)
+    if refit and validation is None and held is not None:
+        assert model.log is not None
+        found = replace(resolved, epochs=model.log.best_epoch, patience=None)
+        again = None if folder is None else folder / "refit"
+        model = _fit_part(settings, train, None, found, candidates_from, candidates, again, show)
+    return model
+
+
+def _solve(settings: ModelSettings, train: Dataset) -> Model:
+    network = settings.build(train.catalogue())
+    assert isinstance(network, Solver)
+    network.solve(train.positives().events)
+    return Model(settings, network.eval(), train, train.catalogue(), TrainedUntil.of(train))
+
+
+def _fit_part(
+    settings: ModelSettings,
+    train: Dataset,
+    validation: Dataset | None,
+    training: Training,
+    candidates_from: Model | None,
+    candidates: int,
+    run_dir: Path | None,
+    show: bool,
+) -> Model:
+    catalogue = train.catalogue()
+    if candidates_from is not None:
+        catalogue = catalogue.with_evidence(EVIDENCE)
+    with torch.random.fork_rng():
+        torch.manual_seed(training.seed)
+        network = settings.build(catalogue)
+    assert isinstance(network, Trainable)
+    model = Model(settings, network, train, catalogue, TrainedUntil.of(train), training)
+    sampling, batch_size = settings.sampling, training.batch_size
+    assert sampling is not None
+    assert batch_size is not None
+    validate = None if validation is None else _validator(model, validation, training.metric, candidates_from, candidates)
+    if candidates_from is None:
+        pairs = PairBatches(train, sampling, batch_size=batch_size, seed=training.seed)
+        return replace(model, log=_run(model, pairs, validate, run_dir, show))
+    known = replace(train, events=train.known(), target_start=train.known().offsets[:-1], context=None)
+    if len(known.events):
+        pairs = PairBatches(known, sampling, batch_size=batch_size, seed=training.seed)
+        _run(model, pairs, validate, None if run_dir is None else run_dir / "pairs", show)
+    lists = _candidate_lists(candidates_from, train, candidates, training, history_width(settings))
+    return replace(model, log=_run(model, lists, validate, None if run_dir is None else run_dir / "lists", show))
+
+
+def _run(
+    model: Model, batches: PairBatches | ListBatches, validate: Validate | None, run_dir: Path | None, show: bool
+) -> TrainingLog:
+    if batches.num_examples == 0:
+        raise TrainingError("There is nothing to learn from: no liked events in this part. Check schema.positive and the split.")
+    assert model.training is not None
+    identity = {"settings": repr(model.settings), "examples": batches.num_examples, "events": model.trained_until.extent}
+    return run_loop(
+        model.network, batches, settings=model.training, validate=validate, run_dir=run_dir, show=show, identity=identity
+    )
+
+
+def _candidate_lists(retriever: Model, train: Dataset, candidates: int, training: Training, history: int) -> ListBatches:
+    """The retriever's candidates at the moments of the part's own events; a list that misses every positive is left out."""
+    funnel = Funnel.of(retriever, index=Exact())
+    positions = list_positions(train, most=MOST_LISTS, seed=training.seed)
+    requests = requests_at(train, positions, history=max(history, retriever.history))
+    found: list[Candidates] = []
+    labels: list[Tensor] = []  # (B, C)
+    for block in torch.arange(len(positions)).split(1024):
+        seen, following = seen_and_next(train, positions[block])
+        candidates_found = funnel.retrieve(requests.take(block), candidates, filter=seen)
+        found.append(candidates_found)
+        labels.append((candidates_found.items[:, :, None] == following[:, None, :]).any(2) & candidates_found.valid)
+    lists, wanted = _join(found), torch.cat(labels)
+    useful = wanted.any(1).nonzero().squeeze(1)
+    if not len(useful):
+        raise TrainingError(
+            f"None of {len(positions)} events is among the retriever's {candidates} candidates: the ranker has nothing to learn "
+            "from. Ask for more candidates, or fit a better retriever."
+        )
+    assert training.batch_size is not None
+    rows = max(training.batch_size // 16, 32)  # a list has hundreds of items
+    return ListBatches(requests.take(useful), lists.take(useful), wanted[useful].float(), batch_size=rows, seed=training.seed)
+
+
+def _validator(model: Model, validation: Dataset, metric: str, candidates_from: Model | None, candidates: int) -> Validate:
+    """What early stopping watches, computed by the evaluation that users run."""
+    if metric == "rmse":
+        return lambda: {"rmse": _rmse(model, validation)}
+    history = model.history if candidates_from is None else max(model.history, candidates_from.history)
+    batches = list(evaluation_batches(validation, history=history, most=MOST_VALIDATED))
+    if not batches:
+        raise TrainingError("The validation part has no liked events. Give one that has, or none.")
+
+    def validate() -> dict[str, float]:
+        shortlist: Callable[..., Stages]
+        if candidates_from is not None:
+            shortlist = Funnel.of(candidates_from, index=Exact(), ranker=model, candidates=candidates).shortlist
+        elif isinstance(model.network, Retriever | CandidateSource):
+            shortlist = Funnel.of(model, index=Exact()).shortlist
+        else:
+            shortlist = _rank_everything(model)
+        return _figures(shortlist, batches, metric, model.catalogue)
+
+    return validate
+
+
+def _figures(shortlist: Callable[..., Stages], batches: list[EvaluationBatch], metric: str, catalogue: Catalogue) -> dict[str, float]:
+    report = evaluate_ranking(shortlist, batches, metrics=(metric,), num_items=catalogue.num_items, bootstrap=0)
+    return {metric: report[metric].value}
+
+
+def _rank_everything(model: Model) -> Callable[..., Stages]:
+    """A ranker's answer when every item is a candidate: slow, and what judges a ranker that stands alone."""
+    items = torch.arange(model.dataset.num_items + 1)
+
+    def shortlist(requests: Requests, *, k: int, filter: Filter | None = None) -> Stages:
+        blocks = []
+        for rows in torch.arange(len(requests)).split(max(1, 4_000_000 // len(items))):
+            scores = pair_scores(model.network, requests.take(rows), items.expand(len(rows), -1)).clone()
+            blocks.append(Candidates.top(scores, k, None if filter is None else filter.take(rows)))
+        found = _join(blocks)
+        return Stages(found, found, found)
+
+    return shortlist
+
+
+def _rmse(model: Model, validation: Dataset) -> float:
+    own = validation.targets()
+    if own.ratings is None:
+        raise TrainingError("The validation part has no ratings to predict.")
+    return rmse(model.score_indices(own.rows(), own.items.long()).numpy(), ratings=own.ratings.numpy())
+
+
+def _join(parts: list[Candidates]) -> Candidates:
+    evidence = [part.evidence for part in parts if part.evidence is not None]
+    return Candidates(torch.cat([p.items for p in parts]), torch.cat([p.scores for p in parts]), torch.cat(evidence) if evidence else None)

@@ -1,0 +1,100 @@
+"""Encoded requests to a ranked shortlist: embed, search, filter, re-rank.
+
+It does not know ids. Evaluation, batch and HTTP all go through :meth:`Funnel.shortlist`: what is measured is what is served.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+
+import torch
+from torch import Tensor
+
+from shortlist.contracts import Candidates, CandidateSource, Filter, ItemIndex, Ranker, Requests, Retriever, Stages
+from shortlist.errors import RequestError
+from shortlist.index import AnyIndex, choose
+from shortlist.model import Model, pair_scores
+from shortlist.models.popularity import Popularity, PopularityNetwork
+
+EVIDENCE = 2  # what a ranker is told of each candidate: the retriever's score and rank
+
+
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    """A retriever with its index, an optional ranker of its best ``candidates``, and popularity where nothing is known.
+
+    ``index`` is None for a source that searches by itself. Make one with :meth:`of`.
+    """
+
+    retriever: Model
+    index: ItemIndex | None
+    index_settings: AnyIndex | None
+    ranker: Model | None
+    candidates: int
+    fallback: PopularityNetwork
+
+    @classmethod
+    def of(
+        cls, retriever: Model, *, index: AnyIndex | Literal["auto"] = "auto", ranker: Model | None = None, candidates: int = 200
+    ) -> Funnel:
+        """Index the retriever's items and count what is popular in its training events."""
+        if not isinstance(retriever.network, Retriever | CandidateSource):
+            raise RequestError(f"{retriever.name} does not retrieve. The first part is a retriever or a baseline.")
+        if ranker is not None and not isinstance(ranker.network, Ranker | Retriever):
+            raise RequestError(f"{ranker.name} does not rank. Give a ranker such as NeuMF, or a retriever.")
+        if candidates < 1:
+            raise RequestError(f"candidates is {candidates}. It is a whole number from 1.")
+        settings, built = None, None
+        if isinstance(retriever.network, Retriever):
+            settings = choose(retriever.dataset.num_items) if index == "auto" else index
+            built = settings.build(torch.arange(1, retriever.dataset.num_items + 1), retriever.vectors())
+        fallback = PopularityNetwork(Popularity(), retriever.catalogue)
+        fallback.solve(retriever.dataset.positives().events)
+        return cls(retriever, built, settings, ranker, candidates, fallback)
+
+    @property
+    def history(self) -> int:
+        """How many events of history a request carries, for the longest-sighted part."""
+        return max(part.history for part in (self.retriever, self.ranker) if part is not None)
+
+    @torch.inference_mode()
+    def shortlist(self, requests: Requests, *, k: int, filter: Filter | None = None) -> Stages:
+        """The ``k`` best items (B, k) of B requests, after each step."""
+        retrieved = self.retrieve(requests, k if self.ranker is None else max(k, self.candidates), filter=filter)
+        if self.ranker is None:
+            ranked = Candidates(retrieved.items[:, :k], retrieved.scores[:, :k])
+            return Stages(retrieved, retrieved, ranked)
+        # Where nothing is known of the user, a ranker of a retriever's candidates has nothing to say of popular items.
+        scores = torch.where(self.can_serve(requests)[:, None], self._rank(requests, retrieved), retrieved.scores)
+        return Stages(retrieved, retrieved, replace(retrieved.reorder(scores, k), evidence=None))
+
+    @torch.inference_mode()
+    def retrieve(self, requests: Requests, k: int, *, filter: Filter | None = None) -> Candidates:
+        """The retriever's best ``k``, with its score and rank as evidence; popular items where nothing is known."""
+        network = self.retriever.network.eval()
+        if isinstance(network, Retriever):
+            assert self.index is not None
+            found = self.index.search(network.embed_requests(requests), k, filter=filter)
+        else:
+            found = cast("CandidateSource", network).search(requests, k, filter=filter)
+        served = self.can_serve(requests)
+        if not bool(served.all()):
+            rows = (~served).nonzero().squeeze(1)
+            popular = self.fallback.search(requests.take(rows), k, filter=None if filter is None else filter.take(rows))
+            items, scores = found.items.clone(), found.scores.clone()
+            items[rows], scores[rows] = popular.items, popular.scores
+            found = Candidates(items, scores)
+        ranks = torch.arange(found.items.shape[1], dtype=torch.float32).expand_as(found.scores)
+        return replace(found, evidence=torch.stack((found.scores, ranks), dim=2))
+
+    def can_serve(self, requests: Requests) -> Tensor:
+        """Of which requests (B,) the retriever knows enough."""
+        return cast("Retriever | CandidateSource", self.retriever.network).can_serve(requests)
+
+    def _rank(self, requests: Requests, candidates: Candidates) -> Tensor:
+        assert self.ranker is not None
+        network = self.ranker.network.eval()
+        if isinstance(network, Ranker):
+            return network.score(requests, candidates)
+        return pair_scores(network, requests, candidates.items)

@@ -1,0 +1,199 @@
+"""Item vectors into exact answers: every score is computed, the best are kept.
+
+A :class:`Table` never changes; an edit makes a new one, so that a search that runs meanwhile sees one state of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from shortlist.contracts import Candidates, Filter
+
+_BLOCK_BYTES = 16 * 2**20  # of scores at a time: they stay near the caches
+_GROUP = 8  # columns whose maximum is taken before top-k
+_LISTED = 16  # gathering a vector costs about this many times scoring it in a product with all of them
+_FEW = 16  # requests for which a plain product is faster than one into a wider buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Vectors by row, with the map from item to row. Make one with :meth:`of`.
+
+    A row whose item is 0 holds nothing that may be answered. What ``find`` gives for an item that is not here is
+    ``len(items)``, one past the last row.
+    """
+
+    items: Tensor  # (n,) int64 item index of each row, 0: removed
+    vectors: Tensor  # (n, D) float32
+    rows: Tensor  # (last item + 2,) int64 row of each item index
+
+    @classmethod
+    def of(cls, items: Tensor, vectors: Tensor) -> Table:
+        """A table of checked ``items`` (n,) and ``vectors`` (n, D)."""
+        last = int(items.amax()) if len(items) else 0
+        rows = torch.full((last + 2,), len(items), dtype=torch.int64)
+        rows[items] = torch.arange(len(items))
+        rows[0] = len(items)
+        return cls(items, vectors, rows)
+
+    def __len__(self) -> int:
+        return int(torch.count_nonzero(self.items))
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.vectors.shape[1]
+
+    @property
+    def last_item(self) -> int:
+        """The largest item index that has, or had, a row."""
+        return len(self.rows) - 2
+
+    def find(self, items: Tensor) -> Tensor:
+        """The rows of ``items`` (any shape); ``len(self.items)`` where there is none."""
+        return self.rows[items.clamp(max=len(self.rows) - 1)]
+
+    def alive(self) -> tuple[Tensor, Tensor]:
+        """Items (n',) and vectors (n', D) without the removed rows."""
+        kept = self.items != 0
+        return (self.items, self.vectors) if bool(kept.all()) else (self.items[kept], self.vectors[kept])
+
+    def plus(self, items: Tensor, vectors: Tensor) -> Table:
+        """A new table with ``items`` in it; those that were here get the new vectors. Removed rows are left out."""
+        old_items, old_vectors = self.minus(items).alive()
+        return Table.of(torch.cat((old_items, items)), torch.cat((old_vectors, vectors)))
+
+    def minus(self, items: Tensor) -> Table:
+        """The same vectors with the rows of ``items`` marked as removed; what is not here is passed over."""
+        rows = self.find(items)
+        rows = rows[rows < len(self.items)]
+        if not len(rows):
+            return self
+        left, places = self.items.clone(), self.rows.clone()
+        places[left[rows]] = len(left)
+        left[rows] = 0
+        return Table(left, self.vectors, places)
+
+    def search(self, queries: Tensor, k: int, filter: Filter, /) -> Candidates:
+        """The ``k`` items of largest inner product with each of ``queries`` (B, D), among those the filter lets pass."""
+        allowed = filter.allowed
+        if allowed is not None and allowed.dtype == torch.bool:
+            kept = (allowed[self.items] & (self.items != 0)).nonzero().squeeze(1)
+            if len(kept) * 2 < len(self.items):
+                return Table.of(self.items[kept], self.vectors[kept])._scan(queries, k, Filter(exclude=filter.exclude))
+        elif allowed is not None and allowed.shape[1] * _LISTED < len(self.items):
+            return self._score_lists(queries, k, allowed, filter.exclude)
+        return self._scan(queries, k, filter)
+
+    def _scan(self, queries: Tensor, k: int, filter: Filter) -> Candidates:
+        """Score every row."""
+        num_rows = len(self.items)
+        width = (num_rows // _GROUP + 1) * _GROUP  # at least one column more than rows: where unknown items point
+        answered = torch.cat((self.items, self.items.new_zeros(width - num_rows)))
+        closed = answered == 0
+        if filter.allowed is not None and filter.allowed.dtype == torch.bool:
+            closed |= ~filter.allowed[answered]
+        block = max(_FEW, _BLOCK_BYTES // (4 * width))
+        buffer = queries.new_empty((min(block, len(queries)), width))
+        any_closed = int(torch.count_nonzero(closed)) > width - num_rows
+        parts = []
+        for start in range(0, len(queries), block):
+            some = slice(start, start + block)
+            scores = self._inner_products(queries[some], buffer)  # (b, width)
+            if any_closed:
+                scores.masked_fill_(closed, -torch.inf)
+            if filter.allowed is not None and filter.allowed.dtype != torch.bool:
+                forbidden = torch.ones_like(scores, dtype=torch.bool).scatter_(1, self.find(filter.allowed[some]), value=False)
+                scores.masked_fill_(forbidden, -torch.inf)
+            if filter.exclude is not None:
+                scores.scatter_(1, self.find(filter.exclude[some]), -torch.inf)
+            best, columns = _top(scores, min(k, width))
+            parts.append(candidates(answered[columns], best, k))
+        return joined(parts, k)
+
+    def _inner_products(self, queries: Tensor, buffer: Tensor) -> Tensor:
+        """Scores (b, width) in ``buffer``; the columns past the last row are -inf."""
+        scores, num_rows = buffer[: len(queries)], len(self.items)
+        scores[:, num_rows:] = -torch.inf
+        if len(queries) < _FEW:
+            scores[:, :num_rows] = queries @ self.vectors.T
+        else:
+            torch.mm(queries, self.vectors.T, out=scores[:, :num_rows])
+        return scores
+
+    def _score_lists(self, queries: Tensor, k: int, allowed: Tensor, exclude: Tensor | None) -> Candidates:
+        """Score only the rows of each request's own list (B, A)."""
+        num_rows = len(self.items)
+        block = max(1, 4 * _BLOCK_BYTES // (4 * max(1, allowed.shape[1] * self.width)))
+        parts = []
+        for start in range(0, len(queries), block):
+            some = slice(start, start + block)
+            rows = self.find(allowed[some]).sort(dim=1).values  # (b, A)
+            closed = rows == num_rows
+            closed[:, 1:] |= rows[:, 1:] == rows[:, :-1]  # an item that is listed twice is answered once
+            if exclude is not None:
+                closed |= contains(self.find(exclude[some]), rows)
+            vectors = self.vectors[rows.clamp(max=num_rows - 1)]  # (b, A, D)
+            scores = torch.bmm(vectors, queries[some, :, None]).squeeze(2).masked_fill_(closed, -torch.inf)
+            best, columns = torch.topk(scores, min(k, scores.shape[1]), dim=1)
+            parts.append(candidates(self.items[rows.clamp(max=num_rows - 1)].gather(1, columns), best, k))
+        return joined(parts, k)
+
+
+def candidates(items: Tensor, scores: Tensor, k: int) -> Candidates:
+    """Candidates of width ``k`` from best-first ``items`` and ``scores`` (B, w); a score of -inf is an empty slot."""
+    items, scores = items[:, :k].masked_fill(scores[:, :k] == -torch.inf, 0), scores[:, :k]
+    missing = k - items.shape[1]
+    if missing:
+        items = torch.nn.functional.pad(items, (0, missing))
+        scores = torch.nn.functional.pad(scores, (0, missing), value=-torch.inf)
+    return Candidates(items, scores)
+
+
+def joined(parts: list[Candidates], k: int) -> Candidates:
+    """The candidates of consecutive blocks of requests as one; no blocks are no requests."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return Candidates(torch.empty((0, k), dtype=torch.int64), torch.empty((0, k)))
+    return Candidates(torch.cat([part.items for part in parts]), torch.cat([part.scores for part in parts]))
+
+
+def merged(first: Candidates, second: Candidates, k: int) -> Candidates:
+    """The best ``k`` of two answers that have no item in common."""
+    items, scores = torch.cat((first.items, second.items), 1), torch.cat((first.scores, second.scores), 1)
+    best, columns = torch.topk(scores, min(k, scores.shape[1]), dim=1)
+    return candidates(items.gather(1, columns), best, k)
+
+
+def contains(lists: Tensor, values: Tensor) -> Tensor:
+    """Whether each of ``values`` (B, w) is in its row's list (B, X).
+
+    >>> contains(torch.tensor([[5, 3]]), torch.tensor([[3, 4, 5]])).tolist()
+    [[True, False, True]]
+    """
+    if not lists.shape[1]:
+        return torch.zeros_like(values, dtype=torch.bool)
+    ordered = lists.sort(dim=1).values
+    places = torch.searchsorted(ordered, values.contiguous())
+    return ordered.gather(1, places.clamp_(max=ordered.shape[1] - 1)) == values
+
+
+def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The ``k`` largest of each row (B, W), best first, with their columns; W is a multiple of the group size.
+
+    The best k lie in the k groups of largest maximum. A maximum over groups runs at the speed of memory, and leaves
+    top-k, which is slow, with an eighth of the row and then with 8k values.
+    """
+    width = scores.shape[1]
+    groups = width // _GROUP
+    if len(scores) < _FEW or 2 * k > groups:
+        return torch.topk(scores, k, dim=1)
+    grouped = scores.view(len(scores), _GROUP, groups)  # column c is in group c % groups
+    inside = torch.topk(grouped.amax(1), k, dim=1, sorted=False).indices  # (B, k)
+    columns = (inside[:, None, :] + torch.arange(0, width, groups)[:, None]).flatten(1)  # (B, 8k)
+    best, places = torch.topk(scores.gather(1, columns), k, dim=1)
+    return best, columns.gather(1, places)

@@ -1,0 +1,182 @@
+"""A trained model: its network with everything needed to use it alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from shortlist.bundle import Part
+from shortlist.contracts import Candidates, Catalogue, ModelSettings, Ranker, Requests, Retriever
+from shortlist.data.batches import make_requests
+from shortlist.data.dataset import Dataset
+from shortlist.errors import RequestError, TrainingError
+from shortlist.training import Training, TrainingLog
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedUntil:
+    """What a model has learnt from, so that nothing is trained or judged on answers it has seen.
+
+    ``time`` is that of the newest event (None without timestamps), ``events`` how many there were, and ``extent`` a
+    digest of how many each user had.
+    """
+
+    time: int | None
+    events: int
+    extent: str
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> TrainedUntil:
+        """What training on all of ``dataset``'s events amounts to."""
+        events = dataset.events
+        time = None if events.times is None or not len(events) else int(events.times.max())
+        return cls(time, len(events), _extent(events.lengths))
+
+    def check_later(self, dataset: Dataset) -> None:
+        """Refuse labels that the model may have learnt from: the part's own events must all come after it."""
+        own = dataset.targets()
+        if not len(own):
+            raise TrainingError("The part to learn from has no events of its own. Give a part of a split that has some.")
+        if self.time is not None and own.times is not None:
+            first = int(own.times.min())
+            if first <= self.time:
+                raise TrainingError(
+                    f"The retriever has seen events up to time {self.time}, and the ranker's labels begin at {first}: it would "
+                    "learn from answers its candidates already know. Split first (split_by_time) and fit the retriever on the "
+                    "earlier part, the ranker on the later one; shortlist.train does this by itself."
+                )
+        elif _extent(dataset.known().lengths) != self.extent:
+            raise TrainingError(
+                "There are no timestamps to compare, and the part's known history is not what the retriever was fitted on "
+                f"({len(dataset.known())} events against {self.events}), so its labels may be among them. Make both parts with "
+                "one call of a split function; shortlist.train does this by itself."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What :func:`shortlist.fit` returns. ``dataset`` is what it was fitted on: events, features, vocabularies."""
+
+    settings: ModelSettings
+    network: nn.Module
+    dataset: Dataset
+    catalogue: Catalogue
+    trained_until: TrainedUntil
+    training: Training | None = None  # None: computed in closed form
+    log: TrainingLog | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of its settings class, such as "SASRec"."""
+        return type(self.settings).__name__
+
+    @property
+    def history(self) -> int:
+        """How many events of history its requests carry."""
+        return history_width(self.settings)
+
+    def to_part(self) -> Part:
+        """Its record for a bundle."""
+        facts = {
+            "catalogue": {"num_users": self.catalogue.num_users, "num_items": self.catalogue.num_items, "evidence": self.catalogue.evidence},
+            "trained_until": asdict(self.trained_until),
+            "training": None if self.training is None else asdict(self.training),
+            "log": None if self.log is None else asdict(self.log),
+        }
+        return Part(self.settings, dict(self.network.state_dict()), facts)
+
+    @classmethod
+    def from_part(cls, part: Part, dataset: Dataset) -> Model:
+        """The model that :meth:`to_part` described; ``dataset`` brings its features and vocabularies."""
+        stated = part.facts.get("catalogue", {})
+        catalogue = dataset.catalogue().with_evidence(stated.get("evidence", 0))
+        network = part.settings.build(catalogue)
+        network.load_state_dict(part.weights)
+        until = part.facts.get("trained_until")
+        training = part.facts.get("training")
+        return cls(
+            part.settings,
+            network.eval(),
+            dataset,
+            catalogue,
+            TrainedUntil.of(dataset) if until is None else TrainedUntil(**until),
+            None if training is None else msgspec.convert(training, Training),
+            None if part.facts.get("log") is None else msgspec.convert(part.facts["log"], TrainingLog),
+        )
+
+    def vectors(self) -> Tensor:
+        """The vectors (I, D) of all items, by index from 1; only of a retriever."""
+        return item_vectors(self.network, self.dataset.num_items)
+
+    def score(self, pairs: pl.DataFrame) -> Tensor:
+        """Raw scores (P,) of the pairs in a frame with the columns of the schema's user and item ids.
+
+        Users and items that were never seen are scored by what the model makes of an unknown one.
+        """
+        schema, encoders = self.dataset.schema, self.dataset.encoders
+        for column in (schema.sequence_id, schema.item_id):
+            if column not in pairs.columns:
+                raise RequestError(f"pairs has no column {column!r}. Columns found: {', '.join(pairs.columns)}.")
+        users = torch.from_numpy(encoders.users.encode(pairs[schema.sequence_id].to_list())).long()
+        items = torch.from_numpy(encoders.items.encode(pairs[schema.item_id].to_list())).long()
+        return self.score_indices(users, items)
+
+    def score_indices(self, users: Tensor, items: Tensor, *, block: int = 65_536) -> Tensor:
+        """Raw scores (P,) of user indices (P,) and item indices (P,)."""
+        return torch.cat([self._score_block(users[at : at + block], items[at : at + block]) for at in range(0, len(users), block)])
+
+    def _score_block(self, users: Tensor, items: Tensor) -> Tensor:
+        liked = self.dataset.positives()
+        requests = make_requests(
+            liked.events,
+            rows=users,
+            stops=liked.events.offsets[users + 1],
+            history=self.history,
+            user_features=liked.user_features,
+        )
+        return pair_scores(self.network, requests, items[:, None])[:, 0]
+
+
+def history_width(settings: ModelSettings) -> int:
+    """How many events of history a model wants in its requests."""
+    declared: Any = getattr(settings, "history", None)
+    return declared if isinstance(declared, int) else 0
+
+
+@torch.inference_mode()
+def pair_scores(network: nn.Module, requests: Requests, items: Tensor) -> Tensor:
+    """Raw scores (B, C) of items (B, C), by a ranker or a retriever's dot product."""
+    network.eval()
+    if isinstance(network, Ranker):
+        return network.score(requests, Candidates(items, torch.zeros(items.shape)))
+    if isinstance(network, Retriever):
+        return dot_scores(network, requests, items)
+    raise RequestError(f"{type(network).__name__} ranks whole catalogues and has no score for single pairs.")
+
+
+@torch.inference_mode()
+def dot_scores(network: Retriever, requests: Requests, items: Tensor) -> Tensor:
+    """A retriever's scores (B, C) of items (B, C)."""
+    return torch.einsum("bd,bcd->bc", network.embed_requests(requests), network.embed_items(items))
+
+
+@torch.inference_mode()
+def item_vectors(network: nn.Module, num_items: int, *, block: int = 65_536) -> Tensor:
+    """The vectors (I, D) of items 1 … ``num_items``."""
+    if not isinstance(network, Retriever):
+        raise RequestError(f"{type(network).__name__} has no item vectors; only a retriever has.")
+    network.eval()
+    blocks = [network.embed_items(items) for items in torch.arange(1, num_items + 1).split(block)]
+    return torch.cat(blocks)
+
+
+def _extent(lengths: Tensor) -> str:
+    return blake2b(lengths.numpy().tobytes(), digest_size=16).hexdigest()

@@ -1,0 +1,189 @@
+"""Who liked what into item-to-item similarities; a history's similarities add up to scores.
+
+Item-based nearest neighbours (Sarwar, Karypis, Konstan, Riedl 2001): every item keeps its most similar items, and
+scores by those of them that are in the history. It knows no ratings and no event weights.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from shortlist.contracts import Candidates, Catalogue, Filter, Interactions, Requests
+from shortlist.errors import SettingsError, TrainingError
+from shortlist.features import running_total, spans
+
+Similarity = Literal["cosine", "jaccard"]
+FeatureWeighting = Literal["none", "tf_idf"]
+
+_SCORES_AT_ONCE = 1 << 20  # of a search: 4 MB of float32 stay in the cache
+_PAIRS_AT_ONCE = 1 << 24  # of items by items: 64 MB of float32
+
+
+@dataclass(frozen=True, slots=True)
+class ItemKNN:
+    """Settings of item-kNN.
+
+    Each item keeps its ``neighbours`` most similar items; ``shrinkage`` is added to the similarity's denominator and
+    so lowers similarities that rest on few users. ``tf_idf`` lets a user who likes many items count less.
+    ``history`` is how many of a user's latest events a request should carry: all of them to tell what a user likes at
+    large, 5 to 20 to tell what comes next.
+    """
+
+    neighbours: int = 100
+    shrinkage: float = 10.0
+    similarity: Similarity = "cosine"
+    feature_weighting: FeatureWeighting = "tf_idf"
+    history: int = 500
+
+    recommended: ClassVar[Mapping[str, Any]] = {}
+
+    def __post_init__(self) -> None:
+        for name in ("neighbours", "history"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"ItemKNN: {name} is {getattr(self, name)}. It must be 1 or more.")
+        if not self.shrinkage >= 0:
+            raise SettingsError(f"ItemKNN: shrinkage is {self.shrinkage}. It must be 0 or more.")
+        for name, known in (("similarity", get_args(Similarity)), ("feature_weighting", get_args(FeatureWeighting))):
+            if getattr(self, name) not in known:
+                raise SettingsError(f"ItemKNN: {name} is {getattr(self, name)!r}. It is one of: {', '.join(known)}.")
+
+    @property
+    def sampling(self) -> None:
+        """None: the model is counted, not trained on examples."""
+        return
+
+    def build(self, catalogue: Catalogue) -> ItemKNNNetwork:
+        """A network that knows no neighbours yet."""
+        return ItemKNNNetwork(self, catalogue)
+
+
+class ItemKNNNetwork(nn.Module):
+    """Similarities, kept by the item of the history that contributes them.
+
+    The item ``i`` adds ``values[j]`` to the score of ``targets[j]``, for ``j`` from ``offsets[i]`` to
+    ``offsets[i + 1]``; what lies behind ``offsets[-1]`` is empty.
+    """
+
+    offsets: Tensor  # (I+2,) int64
+    targets: Tensor  # (I*n,) int64
+    values: Tensor  # (I*n,) float32
+
+    def __init__(self, settings: ItemKNN, catalogue: Catalogue) -> None:
+        super().__init__()
+        self.settings = settings
+        room = catalogue.num_items * min(settings.neighbours, catalogue.num_items)
+        self.register_buffer("offsets", torch.zeros(catalogue.num_items + 2, dtype=torch.int64))
+        self.register_buffer("targets", torch.zeros(room, dtype=torch.int64))
+        self.register_buffer("values", torch.zeros(room))
+
+    def solve(self, interactions: Interactions, /) -> None:
+        """Find every item's neighbours. Raises :class:`TrainingError` if no event is positive."""
+        liked = interactions.positives()
+        num_items = interactions.num_items
+        users, items = _distinct(liked.rows(), liked.items.long(), num_items + 1)
+        if not len(items):
+            raise TrainingError("ItemKNN: there are no positive events to count. Check schema.positive and the split.")
+        sources, targets, values = _neighbours(users, items, num_items, self.settings)
+        order = torch.argsort(sources, stable=True)
+        self.offsets.copy_(running_total(torch.bincount(sources, minlength=num_items + 1)))
+        self.targets.zero_()[: len(order)] = targets[order]
+        self.values.zero_()[: len(order)] = values[order]
+
+    def search(self, requests: Requests, k: int, *, filter: Filter | None = None) -> Candidates:
+        """The ``k`` items with the largest sums of similarities to the histories (B, k).
+
+        Items similar to nothing in a history are no candidates: their slots stay empty.
+        """
+        num_items = len(self.offsets) - 2
+        steps = 0 if requests.history is None else requests.history.shape[1]
+        at_once = max(1, _SCORES_AT_ONCE // max(num_items + 1, steps * self.settings.neighbours))
+        found = []
+        for rows in torch.arange(len(requests), device=self.offsets.device).split(at_once):
+            scores = self._scores(None if requests.history is None else requests.history[rows], len(rows))
+            found.append(Candidates.top(scores, k, filter and filter.take(rows)))
+        return Candidates(torch.cat([part.items for part in found]), torch.cat([part.scores for part in found]))
+
+    def can_serve(self, requests: Requests, /) -> Tensor:
+        """Whether each history (B,) has an item that is some item's neighbour."""
+        if requests.history is None:
+            return torch.zeros(len(requests), dtype=torch.bool, device=self.offsets.device)
+        return (self.offsets.diff() > 0)[requests.history].any(1)
+
+    def _scores(self, history: Tensor | None, num_requests: int) -> Tensor:
+        """Sums of similarities (b, I+1), -inf where there are none; an item that comes twice in a history counts once."""
+        width = len(self.offsets) - 1
+        scores = self.values.new_zeros(num_requests * width)
+        if history is not None:
+            rows, steps = history.nonzero(as_tuple=True)
+            rows, items = _distinct(rows, history[rows, steps], width)
+            lengths = self.offsets.diff()[items]
+            entries = spans(self.offsets[items], lengths)
+            rows = torch.repeat_interleave(rows, lengths, output_size=len(entries))
+            scores.index_add_(0, rows * width + self.targets[entries], self.values[entries])
+        return scores.masked_fill_(scores == 0, -torch.inf).view(num_requests, width)
+
+
+def _neighbours(users: Tensor, items: Tensor, num_items: int, settings: ItemKNN) -> tuple[Tensor, Tensor, Tensor]:
+    """Each target item's most similar source items: ``sources``, ``targets`` and similarities ``values``, all (M,)."""
+    kept = min(settings.neighbours, num_items)
+    sources, targets, values = [], [], []
+    for start, weights, shared in _shared_weight(users, items, num_items, settings.feature_weighting):
+        own = weights[start : start + len(shared), None]
+        if settings.similarity == "cosine":
+            whole = (own * weights).sqrt_()
+        else:
+            whole = own + weights - shared
+        similarity = shared.div_(whole.add_(settings.shrinkage))  # (b, I+1); 0 / 0 is no similarity
+        similarity.nan_to_num_(0.0).diagonal(start).zero_()
+        best, neighbours = torch.topk(similarity, kept, dim=1)
+        rows, columns = (best > 0).nonzero(as_tuple=True)
+        sources.append(neighbours[rows, columns])
+        targets.append(rows + start)
+        values.append(best[rows, columns])
+    return torch.cat(sources), torch.cat(targets), torch.cat(values)
+
+
+def _shared_weight(
+    users: Tensor, items: Tensor, num_items: int, weighting: FeatureWeighting
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Blocks (first item, weight of the users who like each item (I+1,), weight of those who like both (b, I+1)).
+
+    A block is as high as memory allows: the whole table of items by items is never there at once.
+    """
+    num_users, width = int(users.max()) + 1, num_items + 1
+    activity = torch.bincount(users, minlength=num_users)
+    rarity = torch.log((num_items + 1) / activity) if weighting == "tf_idf" else torch.ones(num_users)
+    liked = _sparse(users, items, rarity[users], (num_users, width))
+    weights = torch.zeros(width).index_add_(0, items, rarity[users].square())
+    order = torch.argsort(items, stable=True)
+    users, items = users[order], items[order]
+    height = max(1, _PAIRS_AT_ONCE // width)
+    for start in range(0, width, height):
+        stop = min(start + height, width)
+        begin, end = torch.searchsorted(items, torch.tensor([start, stop])).tolist()
+        chosen = users[begin:end]
+        block = _sparse(items[begin:end] - start, chosen, rarity[chosen], (stop - start, num_users))
+        with warnings.catch_warnings():  # torch calls the format that it goes through inside a beta
+            warnings.filterwarnings("ignore", message="Sparse CSR", category=UserWarning)
+            shared = torch.sparse.mm(block, liked)
+        yield start, weights, shared.to_dense()
+
+
+def _sparse(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
+    """A sparse matrix; the places must be distinct and sorted."""
+    return torch.sparse_coo_tensor(
+        torch.stack([rows, columns]), values, size, is_coalesced=True, check_invariants=False
+    )
+
+
+def _distinct(rows: Tensor, columns: Tensor, num_columns: int) -> tuple[Tensor, Tensor]:
+    """The pairs that occur, each once, sorted; column 0 (unknown) left out."""
+    pairs = torch.unique(rows * num_columns + columns)
+    rows, columns = pairs // num_columns, pairs % num_columns
+    return rows[columns > 0], columns[columns > 0]

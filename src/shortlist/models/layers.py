@@ -1,0 +1,107 @@
+"""The building blocks that several networks share: id tables, feature embeddings, multi-layer perceptrons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from shortlist.contracts import FeatureLayout, Features
+
+
+class Table(nn.Module):
+    """One vector for each id; row 0 (unknown, padding) is zero and stays zero.
+
+    Everything that reads an id table does it through here, so that a table can be sharded in one place.
+    """
+
+    def __init__(self, num_ids: int, width: int, *, std: float) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_ids + 1, width, padding_idx=0)
+        with torch.no_grad():
+            self.embedding.weight.normal_(std=std)
+            self.embedding.weight[0] = 0
+
+    @property
+    def width(self) -> int:
+        """Numbers in one vector (D)."""
+        return self.embedding.embedding_dim
+
+    def lookup(self, ids: Tensor) -> Tensor:
+        """Vectors (…, D) of ids (…)."""
+        found: Tensor = self.embedding(ids)
+        return found
+
+    def pool(self, ids: Tensor, weights: Tensor) -> Tensor:
+        """The weighted sum (B, D) of the vectors of ids (B, T), with weights (B, T)."""
+        if ids.shape[1] == 0:
+            return weights.new_zeros(len(ids), self.width)
+        table = self.embedding.weight
+        return nn.functional.embedding_bag(ids, table, mode="sum", per_sample_weights=weights, padding_idx=0)
+
+
+class FeatureEmbedding(nn.Module):
+    """Feature rows to vectors of one width: the sum of what every field says.
+
+    Each categorical value has a vector, a multi-hot field gives the mean of its values' vectors, and the numeric columns
+    go through one linear layer. All ids share one fused table (see :class:`FeatureLayout`).
+    """
+
+    def __init__(self, layout: FeatureLayout, width: int, *, std: float) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.empty(layout.num_ids, width).normal_(std=std)) if layout.num_ids else None
+        self.numeric = nn.Linear(layout.numeric, width) if layout.numeric else None
+
+    def forward(self, features: Features) -> Tensor:
+        """Vectors (N, D) of N rows."""
+        parts: list[Tensor] = []
+        if self.table is not None:
+            if features.categorical is not None:
+                parts.append(nn.functional.embedding_bag(features.categorical, self.table, mode="sum"))
+            for field in features.multi:
+                offsets = field.offsets.to(field.values.dtype)
+                bag = nn.functional.embedding_bag(field.values, self.table, offsets, mode="mean", include_last_offset=True)
+                parts.append(bag)
+        if self.numeric is not None and features.numeric is not None:
+            parts.append(self.numeric(features.numeric))
+        return torch.stack(parts).sum(0)
+
+
+def mlp(widths: Sequence[int], *, last_activation: bool = False) -> nn.Sequential:
+    """Linear layers ``widths[0] -> … -> widths[-1]`` with ReLU between them (Glorot-uniform weights, zero biases)."""
+    layers: list[nn.Module] = []
+    for position, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True), start=1):
+        linear = nn.Linear(inputs, outputs)
+        nn.init.xavier_uniform_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        layers.append(linear)
+        if last_activation or position < len(widths) - 1:
+            layers.append(nn.ReLU())
+    return nn.Sequential(*layers)
+
+
+class EvidenceHead(nn.Module):
+    """What the retrievers thought of a candidate, as one more logit.
+
+    Per source the evidence holds its score and its rank (0 = best). Scores are standardised within the request's
+    candidates, so that retrievers of any scale look alike; ranks enter as 1 / log2(rank + 2).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 1, bias=False)
+        with torch.no_grad():  # begin with the retrievers' order
+            self.linear.weight.copy_(torch.tensor([1.0, 0.0]).repeat(width // 2))
+
+    def forward(self, evidence: Tensor, valid: Tensor) -> Tensor:
+        """Logits (B, C) from evidence (B, C, E) of the candidates that ``valid`` (B, C) marks."""
+        scores, ranks = evidence[..., 0::2], evidence[..., 1::2]
+        mask = valid[..., None]  # (B, C, 1)
+        count = mask.sum(1, keepdim=True).clamp(min=1)
+        centred = (scores - scores.masked_fill(~mask, 0).sum(1, keepdim=True) / count).masked_fill(~mask, 0)
+        spread = (centred.square().sum(1, keepdim=True) / count).sqrt()
+        standardised = centred / spread.clamp(min=1e-6)
+        discounts = torch.log2(ranks + 2).reciprocal().masked_fill(~mask, 0)
+        logits: Tensor = self.linear(torch.stack((standardised, discounts), dim=-1).flatten(2))
+        return logits.squeeze(-1)

@@ -1,0 +1,144 @@
+"""Matrix factorisation: a user's vector times an item's vector, with biases.
+
+Koren, Bell & Volinsky 2009, "Matrix factorization techniques for recommender systems"; for implicit feedback as in
+Rendle et al. 2009 (BPR) and Rendle et al. 2020, "Neural collaborative filtering vs. matrix factorization revisited".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from shortlist.contracts import Catalogue, Examples, Requests, Sampling
+from shortlist.errors import SettingsError
+from shortlist.models import losses
+from shortlist.models.layers import Table
+
+Loss = Literal["bce", "bpr", "sampled_softmax", "mse"]
+
+
+@dataclass(frozen=True, slots=True)
+class MF:
+    """Settings of matrix factorisation.
+
+    ``loss="mse"`` predicts ratings, the others order items. ``regularization`` weighs the squared length of the vectors
+    each example touches. ``negatives`` are drawn for each positive; with ``sampled_softmax`` the whole batch shares them
+    and they join the other positives of the batch. ``history`` serves users who have no vector of their own: they get
+    the mean vector of the last ``history`` items they are known to like.
+    """
+
+    embedding_dim: int = 64
+    loss: Loss = "sampled_softmax"
+    negatives: int = 512
+    temperature: float = 1.0
+    regularization: float = 0.0
+    init_std: float = 0.1
+    history: int = 50
+
+    recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-3, "batch_size": 2048}
+
+    def __post_init__(self) -> None:
+        if self.loss not in ("bce", "bpr", "sampled_softmax", "mse"):
+            raise SettingsError(f"MF.loss is {self.loss!r}. It is one of: bce, bpr, sampled_softmax, mse.")
+
+    @property
+    def sampling(self) -> Sampling:
+        """Pairs with negatives, or ratings."""
+        if self.loss == "mse":
+            return Sampling("ratings")
+        if self.loss == "sampled_softmax":
+            return Sampling("pairs", shared_negatives=self.negatives, in_batch=True)
+        return Sampling("pairs", negatives=self.negatives)
+
+    def build(self, catalogue: Catalogue) -> nn.Module:
+        """The network, freshly initialised."""
+        return MFNetwork(self, catalogue)
+
+
+class MFNetwork(nn.Module):
+    """score(u, i) = mu + b_u + b_i + <p_u, q_i>, written as one dot product.
+
+    Losses that only compare a user's items among each other cannot tell mu and b_u: they leave them out.
+    """
+
+    link: Literal["sigmoid", "identity"]
+
+    def __init__(self, settings: MF, catalogue: Catalogue) -> None:
+        super().__init__()
+        self.settings = settings
+        self.link = "identity" if settings.loss == "mse" else "sigmoid"
+        std = settings.init_std / settings.embedding_dim**0.5
+        self.users = Table(catalogue.num_users, settings.embedding_dim, std=std)
+        self.items = Table(catalogue.num_items, settings.embedding_dim, std=std)
+        self.item_bias = Table(catalogue.num_items, 1, std=0.0)
+        self.user_bias: Table | None = None
+        if settings.loss in ("bce", "mse"):
+            self.user_bias = Table(catalogue.num_users, 1, std=0.0)
+            self.mean = nn.Parameter(torch.zeros(1))
+
+    def can_serve(self, requests: Requests) -> Tensor:
+        """Which requests (B,) have a vector: known users, and others with a history."""
+        assert requests.user is not None
+        known = requests.user > 0
+        return known if requests.length is None else known | (requests.length > 0)
+
+    def embed_requests(self, requests: Requests) -> Tensor:
+        """Vectors (B, D+2), or (B, D+1) without user biases: the user's own, or without one its history's mean item."""
+        assert requests.user is not None
+        vectors = self.users.lookup(requests.user)  # (B, D)
+        if requests.history is not None and requests.length is not None and not bool(requests.user.all()):
+            share = (requests.history > 0) / requests.length[:, None].clamp(min=1)  # (B, T)
+            pooled = self.items.pool(requests.history, share)
+            vectors = torch.where((requests.user == 0)[:, None], pooled, vectors)
+        parts = [vectors, torch.ones_like(vectors[:, :1])]
+        if self.user_bias is not None:
+            parts.append(self.user_bias.lookup(requests.user) + self.mean)
+        return torch.cat(parts, dim=1)
+
+    def embed_items(self, items: Tensor) -> Tensor:
+        """Vectors (…, D+2), or (…, D+1) without user biases, of items (…)."""
+        bias = self.item_bias.lookup(items)
+        parts = [self.items.lookup(items), bias]
+        if self.user_bias is not None:
+            parts.append(torch.ones_like(bias))
+        return torch.cat(parts, dim=-1)
+
+    def loss(self, examples: Examples) -> Tensor:
+        """The loss that the settings name, plus the regularisation."""
+        users, positives = self.embed_requests(examples.requests), self.embed_items(examples.items[:, 0])  # (B, D+2)
+        scores = (users * positives).sum(1) / self.settings.temperature  # (B,)
+        weights = None if examples.weights is None else examples.weights[:, 0]
+        if self.settings.loss == "mse":
+            assert examples.targets is not None
+            return losses.mse(scores, examples.targets[:, 0], weights) + self._penalty(users, positives)
+        assert examples.negatives is not None
+        if self.settings.loss == "sampled_softmax":
+            assert examples.items_log_prob is not None
+            assert examples.negatives_log_prob is not None
+            negatives = self.embed_items(examples.negatives)  # (N, D+2)
+            value = losses.sampled_softmax(
+                users,
+                torch.cat((positives, negatives)),
+                temperature=self.settings.temperature,
+                log_prob=torch.cat((examples.items_log_prob[:, 0], examples.negatives_log_prob)),
+                masked=examples.also_positive,
+                weights=weights,
+            )
+        else:
+            negatives = self.embed_items(examples.negatives[:, 0])  # (B, N, D+2)
+            against = torch.einsum("bd,bnd->bn", users, negatives) / self.settings.temperature
+            pairwise = losses.bce if self.settings.loss == "bce" else losses.bpr
+            value = pairwise(scores, against, weights)
+        return value + self._penalty(users, positives, negatives)
+
+    def _penalty(self, *vectors: Tensor) -> Tensor:
+        if self.settings.regularization == 0:
+            return vectors[0].new_zeros(())
+        width = self.settings.embedding_dim
+        return self.settings.regularization * sum(
+            (v[..., :width].square().sum() / vectors[0].shape[0] for v in vectors), start=vectors[0].new_zeros(())
+        )

@@ -1,0 +1,138 @@
+"""Neural collaborative filtering: a user and an item through a product path, a perceptron path, or both.
+
+He et al. 2017, "Neural collaborative filtering"; the details that the paper leaves open follow the authors' code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
+from shortlist.errors import SettingsError
+from shortlist.models import losses
+from shortlist.models.layers import EvidenceHead, Table, mlp
+
+Paths = Literal["gmf", "mlp", "both"]
+
+
+@dataclass(frozen=True, slots=True)
+class NeuMF:
+    """Settings of NeuMF.
+
+    ``paths``: "gmf" (weighted product of ``factors`` wide vectors), "mlp" (perceptron over both vectors side by side) or
+    "both". ``layers`` are the perceptron's widths; the first is that of the two vectors together, as in the paper.
+    ``loss``: "bce" on labels and ``negatives`` drawn for each positive, "softmax" of each positive among its negatives
+    (list-wise when trained on a retriever's candidates) or "mse" on ratings.
+    """
+
+    paths: Paths = "both"
+    factors: int = 8
+    layers: tuple[int, ...] = (64, 32, 16, 8)
+    loss: Literal["bce", "softmax", "mse"] = "bce"
+    negatives: int = 4
+    init_std: float = 0.01
+
+    recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 2048}
+
+    def __post_init__(self) -> None:
+        if self.paths not in ("gmf", "mlp", "both"):
+            raise SettingsError(f"NeuMF.paths is {self.paths!r}. It is one of: gmf, mlp, both.")
+        if self.loss not in ("bce", "softmax", "mse"):
+            raise SettingsError(f"NeuMF.loss is {self.loss!r}. It is one of: bce, softmax, mse.")
+        if len(self.layers) < 2 or self.layers[0] % 2:
+            raise SettingsError(
+                f"NeuMF.layers is {self.layers}. It starts with an even width (both vectors side by side) and has at least "
+                "one hidden layer after it."
+            )
+
+    @property
+    def sampling(self) -> Sampling:
+        """Pairs with negatives, or ratings."""
+        return Sampling("ratings") if self.loss == "mse" else Sampling("pairs", negatives=self.negatives)
+
+    def build(self, catalogue: Catalogue) -> nn.Module:
+        """The network, freshly initialised."""
+        return NeuMFNetwork(self, catalogue)
+
+
+class NeuMFNetwork(nn.Module):
+    """y = h . [p_u * q_i, MLP([p'_u, q'_i])] + b (eq. 12), and with evidence of a retriever a linear term of it."""
+
+    link: Literal["sigmoid", "identity"]
+
+    def __init__(self, settings: NeuMF, catalogue: Catalogue) -> None:
+        super().__init__()
+        self.settings = settings
+        self.link = "identity" if settings.loss == "mse" else "sigmoid"
+        users, items, std = catalogue.num_users, catalogue.num_items, settings.init_std
+        joined = 0
+        self.gmf_users = self.gmf_items = self.mlp_users = self.mlp_items = None
+        if settings.paths != "mlp":
+            self.gmf_users, self.gmf_items = Table(users, settings.factors, std=std), Table(items, settings.factors, std=std)
+            joined += settings.factors
+        if settings.paths != "gmf":
+            width = settings.layers[0] // 2
+            self.mlp_users, self.mlp_items = Table(users, width, std=std), Table(items, width, std=std)
+            self.hidden = mlp(settings.layers, last_activation=True)
+            joined += settings.layers[-1]
+        self.prediction = nn.Linear(joined, 1)
+        bound = (3 / joined) ** 0.5  # LeCun uniform, as the authors initialise this layer
+        nn.init.uniform_(self.prediction.weight, -bound, bound)
+        nn.init.zeros_(self.prediction.bias)
+        self.evidence = EvidenceHead(catalogue.evidence) if catalogue.evidence else None
+
+    def forward(self, user: Tensor, items: Tensor) -> Tensor:
+        """Raw scores (B, C) of users (B,) and items (B, C)."""
+        parts: list[Tensor] = []
+        if self.gmf_users is not None and self.gmf_items is not None:
+            parts.append(self.gmf_users.lookup(user)[:, None] * self.gmf_items.lookup(items))  # (B, C, F)
+        if self.mlp_users is not None and self.mlp_items is not None:
+            parts.append(self._perceptron(self.mlp_users.lookup(user), self.mlp_items.lookup(items)))
+        scores: Tensor = self.prediction(torch.cat(parts, dim=-1))
+        return scores.squeeze(-1)
+
+    def score(self, requests: Requests, candidates: Candidates) -> Tensor:
+        """Raw scores (B, C); the empty slots' are meaningless."""
+        return self._score(requests, candidates.items, candidates.evidence)
+
+    def loss(self, examples: Examples) -> Tensor:
+        """The loss that the settings name, over sampled negatives or over a retriever's labelled candidates."""
+        if examples.targets is not None:
+            scores = self._score(examples.requests, examples.items, examples.evidence)  # (B, S)
+            valid = examples.items > 0
+            if self.settings.loss == "softmax":
+                return losses.list_softmax(scores, examples.targets, valid)
+            weights = None if examples.weights is None else examples.weights.expand_as(scores)[valid]
+            if self.settings.loss == "mse":
+                return losses.mse(scores[valid], examples.targets[valid], weights)
+            rows = F.binary_cross_entropy_with_logits(scores[valid], examples.targets[valid], reduction="none")
+            return losses.mean(rows, weights)
+        assert examples.negatives is not None
+        items = torch.cat((examples.items, examples.negatives[:, 0]), dim=1)  # (B, 1+N)
+        scores = self._score(examples.requests, items, None)
+        weights = None if examples.weights is None else examples.weights[:, 0]
+        pairwise = losses.bce if self.settings.loss == "bce" else losses.softmax
+        return pairwise(scores[:, 0], scores[:, 1:], weights)
+
+    def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None) -> Tensor:
+        assert requests.user is not None
+        scores: Tensor = self(requests.user, items)
+        if self.evidence is not None and evidence is not None:
+            scores = scores + self.evidence(evidence, items > 0)
+        return scores
+
+    def _perceptron(self, user: Tensor, items: Tensor) -> Tensor:
+        """The perceptron over [user, item], the user's half of its first layer being computed once per request."""
+        first, width = self.hidden[0], user.shape[1]
+        assert isinstance(first, nn.Linear)
+        from_user = F.linear(user, first.weight[:, :width], first.bias)  # (B, H)
+        hidden = from_user[:, None] + F.linear(items, first.weight[:, width:])  # (B, C, H)
+        for layer in self.hidden[1:]:
+            hidden = layer(hidden)
+        return hidden

@@ -1,0 +1,98 @@
+"""Counts of positive events, all-time or recent, into one ranking for everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from shortlist.contracts import Candidates, Catalogue, Filter, Interactions, Requests
+from shortlist.errors import SettingsError, TrainingError
+
+_SECONDS_A_DAY = 86_400
+_SCORES_AT_ONCE = 1 << 22  # 16 MB of float32
+
+
+@dataclass(frozen=True, slots=True)
+class Popularity:
+    """Settings of the popularity baseline.
+
+    ``recent_days`` counts only the events of that many days up to the newest event; None counts all of them.
+    """
+
+    recent_days: float | None = None
+
+    recommended: ClassVar[Mapping[str, Any]] = {}
+
+    def __post_init__(self) -> None:
+        if self.recent_days is not None and not self.recent_days > 0:
+            raise SettingsError(
+                f"Popularity: recent_days is {self.recent_days}. It must be more than 0, or None to count all events."
+            )
+
+    @property
+    def sampling(self) -> None:
+        """None: the model is counted, not trained on examples."""
+        return
+
+    def build(self, catalogue: Catalogue) -> PopularityNetwork:
+        """A network that has counted nothing yet."""
+        return PopularityNetwork(self, catalogue)
+
+
+class PopularityNetwork(nn.Module):
+    """Answers the same items to everybody, the most counted first.
+
+    Equal counts are ordered by the all-time counts, and then by item index, so that an answer never depends on chance.
+    """
+
+    counts: Tensor  # (I+1,) float32, positive events in the window
+    place: Tensor  # (I+1,) float32, 0 for the most popular item
+
+    def __init__(self, settings: Popularity, catalogue: Catalogue) -> None:
+        super().__init__()
+        self.settings = settings
+        self.register_buffer("counts", torch.zeros(catalogue.num_items + 1))
+        self.register_buffer("place", torch.arange(catalogue.num_items + 1, dtype=torch.float32))
+
+    def solve(self, interactions: Interactions, /) -> None:
+        """Count. Raises :class:`TrainingError` without positive events, or without times where recent ones are asked for."""
+        liked = interactions.positives()
+        if not len(liked):
+            raise TrainingError(
+                "Popularity: there are no positive events to count. Check schema.positive and the split."
+            )
+        all_time = liked.item_counts()
+        counts = all_time if self.settings.recent_days is None else _recent(liked, self.settings.recent_days)
+        order = torch.argsort(all_time, descending=True, stable=True)
+        order = order[torch.argsort(counts[order], descending=True, stable=True)]
+        self.counts.copy_(counts)
+        self.place[order] = torch.arange(len(order), dtype=torch.float32)
+
+    def search(self, requests: Requests, k: int, *, filter: Filter | None = None) -> Candidates:
+        """The ``k`` most counted items that each request's filter lets through; scores are the counts (B, k)."""
+        rows = torch.arange(len(requests), device=self.place.device)
+        chunks = rows.split(max(1, _SCORES_AT_ONCE // len(self.place)))
+        items = torch.cat([self._best(len(chunk), k, filter and filter.take(chunk)) for chunk in chunks])  # (B, k)
+        return Candidates(items, self.counts[items].masked_fill(items == 0, -torch.inf))
+
+    def can_serve(self, requests: Requests, /) -> Tensor:
+        """Everybody (B,): it asks nothing of a request."""
+        return torch.ones(len(requests), dtype=torch.bool, device=self.place.device)
+
+    def _best(self, num_requests: int, k: int, filter: Filter | None) -> Tensor:
+        return Candidates.top((-self.place).repeat(num_requests, 1), k, filter).items
+
+
+def _recent(liked: Interactions, days: float) -> Tensor:
+    """Counts (I+1,) of the events of the last ``days`` days; the newest event ends the last of them."""
+    if liked.times is None:
+        raise TrainingError(
+            f"Popularity: recent_days is {days}, but the events have no times. Set schema.timestamp to the column "
+            "with them, or recent_days to None to count all events."
+        )
+    newest = int(liked.times.max())
+    return liked.select(liked.times > newest - days * _SECONDS_A_DAY).item_counts()

@@ -1,0 +1,97 @@
+"""What each column of the events, users and items means."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from shortlist.errors import SchemaError, nearest
+
+Kind = Literal["categorical", "multi", "numeric"]
+Owner = Literal["user", "item", "context"]
+Sequence = Literal["user", "session"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One feature column.
+
+    ``kind`` is ``categorical`` (one value a row), ``multi`` (several: a list column, or text split at
+    ``separator``) or ``numeric``. ``owner`` says whose it is: a ``user``'s, an ``item``'s, or the event's
+    ``context``. Values seen fewer than ``min_count`` times in training are treated as unknown.
+    """
+
+    name: str
+    kind: Kind
+    owner: Owner
+    separator: str | None = None
+    min_count: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise SchemaError(
+                f"Feature {self.name!r} has kind {self.kind!r}. Kinds: {', '.join(get_args(Kind))}."
+            )
+        if self.owner not in get_args(Owner):
+            raise SchemaError(
+                f"Feature {self.name!r} has owner {self.owner!r}. Owners: {', '.join(get_args(Owner))}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The meaning of the columns, by the names they have in the files.
+
+    A role that the data does not have is None. ``positive`` is a rule over the event columns in SQL, such as
+    ``"rating >= 4"``: events that fulfil it are liked, and only those enter histories, popularity and targets;
+    None counts every event. ``sequence`` says what a row of the data set is: a user's events or a session's.
+    """
+
+    item_id: str = "item_id"
+    user_id: str | None = "user_id"
+    timestamp: str | None = None
+    rating: str | None = None
+    weight: str | None = None
+    label: str | None = None
+    event_type: str | None = None
+    session_id: str | None = None
+    title: str | None = None
+    sequence: Sequence = "user"
+    positive: str | None = None
+    features: tuple[Feature, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.sequence not in get_args(Sequence):
+            raise SchemaError(f"sequence is {self.sequence!r}. It is one of: {', '.join(get_args(Sequence))}.")
+        if self.sequence_id is None:
+            raise SchemaError(
+                f"sequence = {self.sequence!r} needs a column: set schema.{self.sequence}_id to its name."
+            )
+        names = [feature.name + "@" + feature.owner for feature in self.features]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise SchemaError(f"Features named twice: {', '.join(doubled)}. Keep one of each.")
+
+    @property
+    def sequence_id(self) -> str | None:
+        """The column whose values group events into sequences."""
+        return self.user_id if self.sequence == "user" else self.session_id
+
+    def of(self, owner: Owner) -> tuple[Feature, ...]:
+        """The features that belong to ``owner``, in order."""
+        return tuple(feature for feature in self.features if feature.owner == owner)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready copy; :meth:`from_dict` is its inverse."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Schema:
+        """Build a schema from plain values; an unknown key is an error that names the nearest right one."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in values:
+            if key not in known:
+                raise SchemaError(f"schema has no entry {key!r}.{nearest(key, known)} Entries: {', '.join(known)}.")
+        features = tuple(feature if isinstance(feature, Feature) else Feature(**feature) for feature in values.get("features", ()))
+        return cls(**{**values, "features": features})

@@ -1,0 +1,49 @@
+"""A path to a file that is either the old one or the whole new one, whenever the process dies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from shortlist.errors import TrainingError
+
+__all__ = ["written_whole"]
+
+
+@contextmanager
+def written_whole(path: Path, /) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` to write to; after the block it is on the disk and takes ``path``'s name.
+
+    If the block fails, the temporary file is gone and ``path`` as it was; a disk error becomes a
+    :class:`~shortlist.errors.TrainingError`.
+    """
+    temporary = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(
+            f"{path} cannot be written: {error}. What was there before is unharmed. "
+            "Free some space, or give training another run_dir."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself durable, where the system lets a folder be opened (Windows does not)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,196 @@
+"""The whole job, one function per verb: read and split, train the funnel leak-safe, evaluate it, load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from shortlist.bundle import read_bundle
+from shortlist.config import DataConfig, RunConfig
+from shortlist.contracts import ModelSettings
+from shortlist.data import Dataset, hold_back, read_dataset, read_later, split_by_time, split_last_out, split_random
+from shortlist.data.batches import evaluation_batches
+from shortlist.errors import DataError
+from shortlist.evaluation import Comparison, Report, compare
+from shortlist.evaluation import evaluate as evaluate_ranking
+from shortlist.fitting import fit
+from shortlist.index import AnyIndex
+from shortlist.model import Model
+from shortlist.models import ALS, ItemKNN, Popularity
+from shortlist.recommender import Recommender
+from shortlist.training import Training
+
+METRICS = ("hr@10", "ndcg@10", "recall@20", "mrr@10", "coverage@10")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A data set and its parts. ``validation`` and ``test`` are None where nothing was split off."""
+
+    dataset: Dataset
+    train: Dataset
+    validation: Dataset | None
+    test: Dataset | None
+    split: str
+
+    def describe(self) -> str:
+        """The split in one line."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        sizes = ", ".join(f"{name} {len(part.targets()):,}" for name, part in parts.items() if part is not None)
+        return f"split    {self.split}: {sizes} events"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A recommender's report beside those of others on the same data, and the paired differences to them."""
+
+    reports: Mapping[str, Report]
+    differences: Mapping[str, Comparison]
+
+    def __str__(self) -> str:
+        first = next(iter(self.reports.values()))
+        names = [estimate.metric for estimate in first.metrics]
+        width = max(len(name) for name in self.reports)
+        lines = [" " * width + "".join(f"{name:>14}" for name in names)]
+        for name, report in self.reports.items():
+            lines.append(f"{name:<{width}}" + "".join(f"{report[metric].value:>14.4f}" for metric in names))
+        lines += ["", "difference to", *(f"{name:<{width}}  {found}" for name, found in self.differences.items())]
+        return "\n".join([str(first), "", *lines])
+
+
+def train(
+    train: Dataset,
+    *,
+    validation: Dataset | None = None,
+    retriever: ModelSettings,
+    ranker: ModelSettings | None = None,
+    index: AnyIndex | Literal["auto"] = "auto",
+    candidates: int = 200,
+    training: Training | None = None,
+    ranker_training: Training | None = None,
+    run_dir: str | Path | None = None,
+    show: bool = False,
+) -> Recommender:
+    """Train the funnel so that no stage learns from its own answers.
+
+    With a ranker, the last tenth of ``train`` (by time, or of each user's events where there are no timestamps) is kept
+    from the retriever, and the ranker learns there, on the candidates of a retriever that has not seen those events.
+    ``ranker_training`` is ``training`` where it is not given.
+    """
+    folder = None if run_dir is None else Path(run_dir)
+    earlier, later = (train, None) if ranker is None else hold_back(train)
+    where = None if folder is None else folder / "retriever"
+    model = fit(retriever, earlier, validation=validation, training=training, run_dir=where, show=show)
+    if ranker is None or later is None:
+        return Recommender(model, index=index, candidates=candidates)
+    second = fit(
+        ranker,
+        later,
+        validation=validation,
+        training=training if ranker_training is None else ranker_training,
+        candidates_from=model,
+        candidates=candidates,
+        run_dir=None if folder is None else folder / "ranker",
+        show=show,
+    )
+    return Recommender(model, index=index, ranker=second, candidates=candidates)
+
+
+def evaluate(
+    recommender: Recommender | Model,
+    test: Dataset,
+    *,
+    metrics: Sequence[str] = METRICS,
+    exclude_seen: bool = True,
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> Report:
+    """How well the served path finds the own events of ``test``, all items ranked; what each user met before is out.
+
+    Of every user it asks once, with the history that the part carries, and compares with all that came after.
+    """
+    funnel = (recommender if isinstance(recommender, Recommender) else Recommender(recommender)).funnel
+    return evaluate_ranking(
+        funnel.shortlist,
+        evaluation_batches(test, history=funnel.history, exclude_seen=exclude_seen),
+        metrics=tuple(metrics),
+        num_items=test.num_items,
+        item_counts=funnel.retriever.dataset.positives().events.item_counts(),
+        bootstrap=bootstrap,
+        seed=seed,
+    )
+
+
+def baselines(train: Dataset) -> dict[str, Recommender]:
+    """What any recommender should beat, fitted on ``train``: popularity (all-time and recent), item-kNN, ALS."""
+    kinds: dict[str, ModelSettings] = {"popularity": Popularity(), "item-kNN": ItemKNN(), "ALS": ALS()}
+    if train.events.times is not None:
+        kinds["recent popularity"] = Popularity(recent_days=30)
+    return {name: Recommender(fit(settings, train)) for name, settings in kinds.items()}
+
+
+def evaluate_bundle(recommender: Recommender, *, events: Any = None, metrics: Sequence[str] = METRICS) -> Standing:
+    """Evaluate a recommender on the part held out of its training, or on later ``events``, beside the baselines.
+
+    The baselines are fitted on everything that came before that part: they may know more recent events than the model.
+    """
+    test = recommender.held_out if events is None else read_later(events, recommender.dataset)
+    if test is None:
+        raise DataError("The bundle was trained on everything and keeps no part to evaluate on. Give a file of later events.")
+    ours = evaluate(recommender, test, metrics=metrics)
+    reports = {"bundle": ours}
+    for name, other in baselines(test.before()).items():
+        reports[name] = evaluate(other, test, metrics=metrics)
+    watched = "ndcg@10" if "ndcg@10" in ours.per_user else next(iter(ours.per_user))
+    differences = {name: compare(ours, report, metric=watched) for name, report in reports.items() if name != "bundle"}
+    return Standing(reports, differences)
+
+
+def load(path: str | Path) -> Recommender:
+    """The recommender saved as the folder ``path``."""
+    return Recommender.from_bundle(read_bundle(path))
+
+
+def read_and_split(events: Any, config: DataConfig, *, items: Any = None, users: Any = None) -> Prepared:
+    """Read a data set and split it as ``config`` says."""
+    dataset = read_dataset(
+        events,
+        items=items,
+        users=users,
+        schema=config.schema or None,
+        format=config.format,
+        min_user_events=config.min_user_events,
+        min_item_events=config.min_item_events,
+    )
+    split = config.split
+    if split == "auto":
+        split = "last_out" if dataset.events.times is None else "time"
+    if split == "none":
+        return Prepared(dataset, dataset, None, None, "nothing kept for evaluation")
+    if split == "time":
+        train_part, valid, test = split_by_time(dataset, valid=config.valid, test=config.test)
+        return Prepared(dataset, train_part, valid, test, "by time")
+    if split == "last_out":
+        train_part, valid, test = split_last_out(dataset)
+        return Prepared(dataset, train_part, valid, test, "each user's last events")
+    train_part, valid, test = split_random(dataset, valid=config.valid, test=config.test, seed=config.seed)
+    return Prepared(dataset, train_part, valid, test, "random (it leaks the future)")
+
+
+def run(prepared: Prepared, config: RunConfig, *, run_dir: str | Path | None = None, show: bool = False) -> Recommender:
+    """Train as ``config`` says. The recommender's histories hold all events; its models have not learnt from the test."""
+    trained = train(
+        prepared.train,
+        validation=prepared.validation,
+        retriever=config.retriever,
+        ranker=config.ranker,
+        index=config.index,
+        candidates=config.candidates,
+        training=config.training,
+        ranker_training=config.ranker_training,
+        run_dir=run_dir,
+        show=show,
+    )
+    return trained.with_data(history=prepared.dataset, held_out=prepared.test)

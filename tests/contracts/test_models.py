@@ -1,0 +1,184 @@
+"""What every model must do, whatever it is; a new model gets these checks for one row in the table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from shortlist.bundle import Bundle, read_bundle, write_bundle
+from shortlist.contracts import Candidates, CandidateSource, Examples, ModelSettings, Ranker, Requests, Retriever, Trainable
+from shortlist.data import Dataset
+from shortlist.data.batches import PairBatches, evaluation_batches
+from shortlist.fitting import fit
+from shortlist.model import Model, history_width, pair_scores
+from shortlist.models import ALS, MF, ItemKNN, NeuMF, Popularity, TwoTower
+from shortlist.training import Training
+
+TRAINED: dict[str, ModelSettings] = {
+    "MF sampled softmax": MF(embedding_dim=16, negatives=8),
+    "MF bce": MF(embedding_dim=16, loss="bce", negatives=4),
+    "MF bpr": MF(embedding_dim=16, loss="bpr", negatives=4),
+    "MF ratings": MF(embedding_dim=16, loss="mse"),
+    "TwoTower": TwoTower(embedding_dim=16, hidden=(32,), history=6, negatives=8),
+    "NeuMF": NeuMF(),
+    "NeuMF gmf": NeuMF(paths="gmf", loss="softmax"),
+    "NeuMF mlp": NeuMF(paths="mlp"),
+    "NeuMF ratings": NeuMF(loss="mse"),
+}
+SOLVED: dict[str, ModelSettings] = {
+    "Popularity": Popularity(),
+    "recent Popularity": Popularity(recent_days=2),
+    "ItemKNN": ItemKNN(neighbours=5),
+    "ALS": ALS(embedding_dim=8),
+}
+ALL = TRAINED | SOLVED
+
+
+def _requests(dataset: Dataset, history: int) -> Requests:
+    """All users' requests after their last event."""
+    full = replace(dataset, target_start=dataset.events.offsets[1:] - 1)
+    (batch,) = evaluation_batches(full, history=history)
+    return batch.requests
+
+
+def _fitted(settings: ModelSettings, dataset: Dataset) -> Model:
+    return fit(settings, dataset, training=Training(epochs=2, patience=None, batch_size=32))
+
+
+def _scores(model: Model, requests: Requests) -> Tensor:
+    """Scores (B, I) of items 1 … I, by whatever the model is."""
+    items = torch.arange(1, model.dataset.num_items + 1).expand(len(requests), -1)
+    if isinstance(model.network, CandidateSource) and not isinstance(model.network, Retriever):
+        found = model.network.search(requests, model.dataset.num_items + 1)
+        scores = torch.full((len(requests), model.dataset.num_items + 1), -torch.inf)
+        return scores.scatter(1, found.items, found.scores)[:, 1:]
+    return pair_scores(model.network, requests, items)
+
+
+def _examples(settings: ModelSettings, dataset: Dataset, size: int = 1_000) -> Examples:
+    assert settings.sampling is not None
+    return PairBatches(dataset, settings.sampling, batch_size=size, seed=0).get(0, 0)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradients_reach_every_parameter(name: str, dataset: Dataset) -> None:
+    torch.manual_seed(0)
+    network = TRAINED[name].build(dataset.catalogue())
+    assert isinstance(network, Trainable)
+    network.loss(_examples(TRAINED[name], dataset)).backward()
+    for parameter, values in network.named_parameters():
+        assert values.grad is not None, parameter
+        assert values.grad.abs().sum() > 1e-9, parameter
+        assert torch.isfinite(values.grad).all(), parameter
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_batch_mates_change_nothing(name: str, dataset: Dataset) -> None:
+    model = _fitted(ALL[name], dataset)
+    requests = _requests(dataset, history_width(ALL[name]))
+    together = _scores(model, requests)
+    alone = torch.cat([_scores(model, requests.take(torch.tensor([row]))) for row in range(len(requests))])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_padding_changes_nothing(name: str, dataset: Dataset) -> None:
+    model = _fitted(ALL[name], dataset)
+    requests = _requests(dataset, history_width(ALL[name]))
+    if requests.history is None:
+        assert history_width(ALL[name]) == 0  # nothing is padded
+        return
+    longer = replace(requests, history=torch.nn.functional.pad(requests.history, (0, 3)))
+    torch.testing.assert_close(_scores(model, requests), _scores(model, longer), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_order_of_candidates_changes_nothing(name: str, dataset: Dataset) -> None:
+    model = _fitted(TRAINED[name], dataset)
+    requests = _requests(dataset, history_width(TRAINED[name]))
+    items = torch.arange(1, 11).expand(len(requests), -1)
+    order = torch.randperm(10, generator=torch.Generator().manual_seed(0))
+    in_order, shuffled = (pair_scores(model.network, requests, chosen) for chosen in (items, items[:, order]))
+    torch.testing.assert_close(in_order[:, order], shuffled, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name, settings in TRAINED.items() if isinstance(settings, NeuMF)])
+def test_a_ranker_with_evidence_ignores_order_and_empty_slots(name: str, dataset: Dataset) -> None:
+    torch.manual_seed(0)
+    network = TRAINED[name].build(dataset.catalogue().with_evidence(2))
+    assert isinstance(network, Ranker)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter)
+    requests = _requests(dataset, 0)
+    items = torch.arange(1, 9).expand(len(requests), -1)
+    evidence = torch.stack((torch.randn(items.shape), torch.arange(8.0).expand(items.shape)), dim=2)
+    full = Candidates(items, torch.zeros(items.shape), evidence)
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(0))
+    shuffled = Candidates(items[:, order], torch.zeros(items.shape), evidence[:, order])
+    padded = Candidates(*(torch.nn.functional.pad(part, (0, 2)) for part in (items, torch.zeros(items.shape))),
+                        torch.nn.functional.pad(evidence, (0, 0, 0, 2), value=7.0))  # fmt: skip
+    wanted = network.score(requests, full)
+    torch.testing.assert_close(network.score(requests, shuffled), wanted[:, order])
+    torch.testing.assert_close(network.score(requests, padded)[:, :8], wanted)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_nothing_sees_the_future(name: str, dataset: Dataset) -> None:
+    """What a user does later must not change the request that an earlier event is learnt from, nor its score."""
+    events, settings = dataset.events, TRAINED[name]
+    later = torch.arange(len(events)) >= (events.offsets[:-1] + events.lengths // 2)[events.rows()]
+    other = torch.where(later, events.items % dataset.num_items + 1, events.items)
+    changed = replace(dataset, events=replace(events, items=other))
+    first, second = _examples(settings, dataset), _examples(settings, changed)
+    assert first.requests.time is not None
+    assert events.times is not None
+    early = torch.isin(first.requests.time, events.times[~later]).nonzero().squeeze(1)
+    assert len(early) > 30
+    assert torch.equal(first.items[early], second.items[early])
+    torch.manual_seed(0)
+    network = settings.build(dataset.catalogue())
+    scores = [pair_scores(network, examples.requests.take(early), first.items[early]) for examples in (first, second)]
+    assert torch.equal(scores[0], scores[1])
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if "ratings" not in name])
+def test_eight_requests_are_memorised(name: str, dataset: Dataset) -> None:
+    settings = TRAINED[name]
+    if isinstance(settings, TwoTower):
+        settings = replace(settings, id_dropout=0.0)
+    rows = (dataset.events.lengths > 2).nonzero().squeeze(1)[:8]
+    first, wanted = dataset.events.offsets[rows], torch.arange(3, 19, 2)
+    items = dataset.events.items.clone()
+    items[first] = wanted.to(items.dtype)
+    eight = replace(dataset.events, items=items).select(torch.isin(torch.arange(len(items)), first))
+    few = replace(dataset, events=eight, target_start=eight.offsets[:-1])
+    model = fit(settings, few, training=Training(epochs=300, patience=None, batch_size=8, learning_rate=0.02))
+    assert settings.sampling is not None
+    examples = PairBatches(few, settings.sampling, batch_size=8, seed=0).get(0, 0)
+    best = _scores(model, examples.requests).argmax(1) + 1
+    assert best.tolist() == examples.items[:, 0].tolist()
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if "ratings" in name])
+def test_eight_ratings_are_memorised(name: str, dataset: Dataset) -> None:
+    first = dataset.events.offsets[(dataset.events.lengths > 2).nonzero().squeeze(1)[:8]]
+    eight = dataset.events.select(torch.isin(torch.arange(len(dataset.events)), first))
+    few = replace(dataset, events=eight, target_start=eight.offsets[:-1])
+    model = fit(TRAINED[name], few, training=Training(epochs=500, patience=None, batch_size=8, learning_rate=0.02))
+    assert eight.ratings is not None
+    torch.testing.assert_close(model.score_indices(eight.rows(), eight.items.long()), eight.ratings, atol=0.2, rtol=0)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_saved_and_loaded_models_score_the_same(name: str, dataset: Dataset, tmp_path: Any) -> None:
+    model = _fitted(ALL[name], dataset)
+    write_bundle(tmp_path / "model", Bundle({"model": model.to_part()}, dataset))
+    bundle = read_bundle(tmp_path / "model")
+    again = Model.from_part(bundle.parts["model"], bundle.dataset)
+    requests = _requests(dataset, history_width(ALL[name]))
+    assert again.settings == model.settings
+    assert torch.equal(_scores(model, requests), _scores(again, requests))

@@ -1,0 +1,101 @@
+"""The command line on real files, from events to recommendations, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from shortlist.errors import BundleError, DataError, RequestError, SettingsError
+from tests.flows.conftest import Files, run
+
+
+def test_train_says_which_columns_it_took_and_what_to_type_next(shop_files: Files) -> None:
+    output = shop_files.trained.output
+    for words in ("customer_id", "product_id", "ts", "shortlist evaluate", "shortlist serve"):
+        assert words in output
+
+
+def test_recommend_gives_k_new_items_with_titles(shop_files: Files) -> None:
+    user = pl.read_csv(shop_files.events)["customer_id"][0]
+    result = run("recommend", shop_files.bundle, "--user", user, "--k", 7, "--json")
+    rows = json.loads(result.stdout)
+    seen = set(pl.read_csv(shop_files.events).filter(pl.col("customer_id") == user)["product_id"])
+    assert [row["rank"] for row in rows] == list(range(1, 8))
+    assert not seen & {row["item_id"] for row in rows}
+    assert all(row["title"] and row["source"] == "model" for row in rows)
+    table = run("recommend", shop_files.bundle, "--user", user, "--k", 7).output
+    assert all(row["item_id"] in table for row in rows)
+
+
+def test_recommend_all_writes_every_user(shop_files: Files, tmp_path: Path) -> None:
+    out = tmp_path / "recs.parquet"
+    assert run("recommend", shop_files.bundle, "--all", "--k", 3, "--out", out).exit_code == 0
+    frame = pl.read_parquet(out)
+    assert frame["user_id"].n_unique() == 120
+    assert frame.group_by("user_id").len()["len"].unique().to_list() == [3]
+
+
+def test_unknown_users_get_what_is_popular(shop_files: Files) -> None:
+    rows = json.loads(run("recommend", shop_files.bundle, "--user", "nobody", "--json").stdout)
+    assert len(rows) == 10
+
+
+def test_evaluate_stands_beside_the_baselines(shop_files: Files, tmp_path: Path) -> None:
+    result = run("evaluate", shop_files.bundle, "--out", tmp_path / "report.json")
+    for words in ("popularity", "item-kNN", "ALS", "recent popularity", "ndcg@10", "bundle"):
+        assert words in result.output
+    assert json.loads((tmp_path / "report.json").read_text())["num_users"] > 50
+
+
+def test_evaluate_on_later_events(shop_files: Files, tmp_path: Path) -> None:
+    events = pl.read_csv(shop_files.events)
+    later = events.group_by("customer_id", maintain_order=True).first().with_columns(ts=events["ts"].max() + 1)
+    later = later.with_columns(product_id=events["product_id"].sample(len(later), seed=0))
+    later.write_csv(tmp_path / "later.csv")
+    result = run("evaluate", shop_files.bundle, tmp_path / "later.csv", "--json")
+    assert json.loads(result.stdout)["bundle"]["num_users"] > 50
+
+
+def test_validate_reads_only(shop_files: Files) -> None:
+    result = run("validate", shop_files.events, "--items", shop_files.items)
+    assert "2,400" in result.output
+    assert "product_id" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "words"),
+    [
+        (["train", "nowhere.csv", "--out", "x.bundle"], DataError, "nowhere.csv"),
+        (["train", "EVENTS", "--retriever", "two_towre", "--out", "x.bundle"], SettingsError, "two_tower"),
+        (["train", "EVENTS", "--set", "training.epoch=3", "--out", "x.bundle"], SettingsError, "epochs"),
+        (["train", "EVENTS", "--set", "retriever.embeding_dim=3", "--out", "x.bundle"], SettingsError, "embedding_dim"),
+        (["train", "EVENTS", "--set", "training", "--out", "x.bundle"], SettingsError, "key.path=value"),
+        (["evaluate", "nowhere.bundle"], BundleError, "nowhere.bundle"),
+        (["recommend", "BUNDLE"], RequestError, "--user"),
+        (["recommend", "BUNDLE", "--user", "u", "--k", "0"], RequestError, "k is 0"),
+    ],
+)
+def test_a_mistake_is_named_with_what_to_do(
+    arguments: list[str], kind: type[Exception], words: str, shop_files: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = {"EVENTS": str(shop_files.events), "BUNDLE": str(shop_files.bundle)}
+    result = run(*(places.get(argument, argument) for argument in arguments))
+    assert isinstance(result.exception, kind)
+    assert words in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_is_one_line_and_exit_code_2() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from shortlist.cli import main; main()", "evaluate", "nowhere.bundle"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: There is no bundle nowhere.bundle")
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from shortlist.errors import SettingsError
+from shortlist.training.optimizer import build_optimizer, learning_rate
+from shortlist.training.settings import Training
+
+
+def _rates(settings: Training, total: int) -> list[float]:
+    return [learning_rate(step, settings=settings, total_steps=total) for step in range(total)]
+
+
+def test_a_constant_schedule_stays() -> None:
+    assert _rates(Training(learning_rate=0.5), 4) == [0.5, 0.5, 0.5, 0.5]
+
+
+def test_a_warm_up_rises_in_equal_parts_to_the_rate() -> None:
+    assert _rates(Training(learning_rate=1.0, warmup_steps=4), 6) == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_a_linear_schedule_falls_in_equal_parts_towards_0() -> None:
+    assert _rates(Training(learning_rate=1.0, schedule="linear"), 4) == [1.0, 0.75, 0.5, 0.25]
+
+
+def test_a_cosine_schedule_is_at_half_in_the_middle() -> None:
+    rates = _rates(Training(learning_rate=2.0, schedule="cosine", warmup_steps=2), 6)
+    assert rates == pytest.approx([1.0, 2.0, 2.0, 1.7071068, 1.0, 0.2928932])
+
+
+def test_a_warm_up_longer_than_the_run_only_rises() -> None:
+    assert _rates(Training(learning_rate=1.0, warmup_steps=10, schedule="linear"), 3) == [0.1, 0.2, 0.3]
+
+
+def test_an_open_learning_rate_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"training\.learning_rate is not set"):
+        build_optimizer([nn.Parameter(torch.ones(1))], settings=Training())
+    with pytest.raises(SettingsError, match=r"training\.learning_rate is not set"):
+        learning_rate(0, settings=Training(), total_steps=1)
+
+
+def _weight_after_a_step(settings: Training) -> float:
+    weight = nn.Parameter(torch.tensor([2.0]))
+    optimizer = build_optimizer([weight, nn.Parameter(torch.ones(1), requires_grad=False)], settings=settings)
+    weight.grad = torch.tensor([3.0])
+    optimizer.step()
+    return weight.item()
+
+
+def test_sgd_subtracts_the_gradient_with_its_l2_term() -> None:
+    # 2 - 0.1 * (3 + 0.5 * 2)
+    assert _weight_after_a_step(Training(optimizer="sgd", learning_rate=0.1, weight_decay=0.5)) == pytest.approx(1.6)
+
+
+def test_first_steps_of_adam_and_adagrad_are_as_long_as_the_learning_rate() -> None:
+    assert _weight_after_a_step(Training(optimizer="adam", learning_rate=0.1)) == pytest.approx(1.9)
+    assert _weight_after_a_step(Training(optimizer="adagrad", learning_rate=0.1)) == pytest.approx(1.9)
