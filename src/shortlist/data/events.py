@@ -30,7 +30,7 @@ class EventColumns:
     """Columns of E events in the file's order.
 
     ``keys`` sort a sequence, the weightiest first; with ``has_times`` the first one is the time, ``per_second`` of its
-    units a second. ``values`` may hold ``ratings`` and ``weights`` (float32) and ``liked`` (bool).
+    units a second. ``values`` may hold ``ratings`` and ``weights`` (any numbers) and ``liked`` (bool).
     """
 
     keys: tuple[Column, ...]
@@ -52,7 +52,8 @@ def read_events(table: Table, schema: Schema) -> tuple[pl.Series, pl.Series, Eve
     if rule is not None:
         used += rule.meta.root_names()
     columns = list(dict.fromkeys(name for name in used if name is not None))
-    frame = table.collect(columns, narrow=dict.fromkeys(columns, pl.Int32))
+    small = (schema.rating, schema.weight, schema.label)
+    frame = table.collect(columns, narrow={name: pl.Int16 if name in small else pl.Int32 for name in columns})
     where, notes = table.name, list[str]()
     if not len(frame):
         raise DataError(f"{where} has no rows. Give a file with at least one event.")
@@ -87,7 +88,7 @@ def read_events(table: Table, schema: Schema) -> tuple[pl.Series, pl.Series, Eve
     for name, role in (("ratings", "rating"), ("weights", "weight")):
         chosen = getattr(schema, role)
         if chosen is not None:
-            values[name] = _numbers(frame.drop_in_place(chosen), where, role).cast(pl.Float32).to_numpy()
+            values[name] = _numbers(frame.drop_in_place(chosen), where, role).to_numpy()
     if "weights" in values and values["weights"].min() < 0:
         row = int(values["weights"].argmin())
         raise DataError(f"{where}: {schema.weight!r} is {values['weights'][row]} in row {row + 1}. Weights are 0 or more.")
@@ -155,23 +156,26 @@ def arrange(
         times = put(events.keys[0]).long()
         if events.per_second > 1:
             times //= events.per_second
-    values = {name: put(events.values.pop(name)) for name in list(events.values)}
+    kinds = {"ratings": torch.float32, "weights": torch.float32, "liked": torch.bool}
+    values = {name: put(events.values.pop(name)).to(kinds[name]) for name in list(events.values)}
     context = events.context if events.context is None or order is None else events.context[order]
-    counts = np.bincount(rows if keep is None else rows[keep], minlength=num_rows + 1)
-    offsets = running_total(torch.from_numpy(counts))
+    counts = torch.bincount(torch.from_numpy(rows if keep is None else rows[keep]), minlength=num_rows + 1)
+    offsets = running_total(counts)
     return (
         Interactions(offsets, put(items), num_items, times, values.get("ratings"), values.get("weights"), values.get("liked")),
         context,
     )
 
 
-def _order(rows: Ints, keys: tuple[Column, ...], keep: Bools | None) -> npt.NDArray[np.int64] | None:
+def _order(rows: Ints, keys: tuple[Column, ...], keep: Bools | None) -> npt.NDArray[np.integer[Any]] | None:
     """The positions of the events as they should stand; None where they stand so."""
     chosen = None if keep is None else np.flatnonzero(keep)
     columns: list[Column] = [rows, *keys] if chosen is None else [column[chosen] for column in (rows, *keys)]
     if _is_sorted(columns):
         return chosen
     ranked = np.lexsort(tuple(reversed(columns)))
+    if len(rows) < 2**31:
+        ranked = ranked.astype(np.int32)
     return ranked if chosen is None else chosen[ranked]
 
 

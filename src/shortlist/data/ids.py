@@ -84,11 +84,18 @@ def positions(ids: pl.Series, known: pl.Series) -> npt.NDArray[np.int32]:
     if ids.dtype == pl.String:
         places = pl.int_range(1, len(known) + 1, dtype=pl.Int32, eager=True)
         return ids.replace_strict(known, places, default=0, return_dtype=pl.Int32).to_numpy(writable=True)
-    values, sought = ids.to_numpy(), known.to_numpy()
-    found = np.empty(len(values), dtype=np.int32)
-    for start in range(0, len(values), BLOCK):
-        block = values[start : start + BLOCK]
-        place = np.searchsorted(sought, block)
-        place[place == len(sought)] = 0
-        found[start : start + BLOCK] = np.where(sought[place] == block, place + 1, 0)
+    sought, found = known.to_numpy(), np.empty(len(ids), dtype=np.int32)
+    first, spread = int(sought[0]), int(sought[-1]) - int(sought[0]) + 1
+    table = np.zeros(spread if spread <= len(ids) else 0, dtype=np.int32)
+    if len(table):
+        table[sought - first] = np.arange(1, len(sought) + 1)
+    for start in range(0, len(ids), BLOCK):
+        block = ids.slice(start, BLOCK).cast(pl.Int64).to_numpy()
+        if len(table):
+            inside = (block >= first) & (block < first + spread)
+            place = table[np.where(inside, block - first, 0)]
+            found[start : start + BLOCK] = np.where(inside, place, 0)
+        else:
+            place = np.minimum(np.searchsorted(sought, block), len(sought) - 1)
+            found[start : start + BLOCK] = np.where(sought[place] == block, place + 1, 0)
     return found

@@ -103,7 +103,7 @@ def _separator(path: Path) -> str | None:
 
 
 def _without_header(path: Path, separator: str, role: Role) -> Table:
-    contents, encoding = text_source(path)
+    contents, encoding, _ = text_source(path)
     notes = () if encoding == "utf-8" else (f"{path.name}: read as {encoding}, because it is not UTF-8",)
     if separator == "::":  # a reader takes one character: use one that no file holds
         raw = contents.read_bytes() if isinstance(contents, Path) else contents
@@ -138,7 +138,7 @@ def _movies(table: Table) -> Table:
     year = pl.col("title").str.extract(r"\((\d{4})[^()]*\)\s*$").fill_null(released).cast(pl.Int32)
     movies = frame.select("item_id", pl.col("title").str.strip_chars(), genres.alias("genres"), year.alias("year"))
     features = (Feature("genres", "multi", "item"), Feature("year", "numeric", "item"))
-    return replace(table, rows=movies.lazy(), features=features, reread=None)
+    return replace(table, rows=movies.lazy(), features=features, read=None)
 
 
 def _users(table: Table) -> Table:
@@ -155,4 +155,4 @@ def _users(table: Table) -> Table:
         Feature(name, "numeric" if name == "age" and ages > 10 else "categorical", "user")  # ML-1M has seven age groups
         for name in columns
     )
-    return replace(table, rows=frame.select(expressions).lazy(), features=features, notes=notes, reread=None)
+    return replace(table, rows=frame.select(expressions).lazy(), features=features, notes=notes, read=None)

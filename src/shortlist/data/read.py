@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import polars as pl
 import pyarrow as pa
 
-from shortlist.data.text import Reread, Types, scan_text
+from shortlist.data.text import Read, Types, scan_text
 from shortlist.errors import DataError, nearest
 from shortlist.schema import Feature
 
@@ -27,7 +27,7 @@ class Table:
     """Rows that may still lie in a file, and what their format says of them.
 
     ``order`` is a column that sorts each sequence's rows, ``features`` the meaning of the columns where the format
-    fixes it. ``reread`` reads a text file's rows again with other types.
+    fixes it. ``read`` reads columns of a text file in less memory, and with other types.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Table:
     notes: tuple[str, ...] = ()
     order: str | None = None
     features: tuple[Feature, ...] | None = None
-    reread: Reread | None = None
+    read: Read | None = None
 
     @property
     def columns(self) -> Mapping[str, pl.DataType]:
@@ -49,19 +49,18 @@ class Table:
 
     def loaded(self) -> Table:
         """The same with its rows in memory."""
-        return replace(self, rows=self.frame.lazy(), reread=None)
+        return replace(self, rows=self.frame.lazy(), read=None)
 
     def renamed(self, names: Mapping[str, str]) -> Table:
         """The same with other column names."""
-        reread, before = self.reread, {new: old for old, new in names.items()}
+        read, before = self.read, {new: old for old, new in names.items()}
 
-        def reread_renamed(types: Types | None) -> pl.LazyFrame:
-            assert reread is not None
-            return reread(
-                None if types is None else {before.get(name, name): kind for name, kind in types.items()}
-            ).rename(names)
+        def read_renamed(columns: Sequence[str], types: Types | None) -> pl.DataFrame:
+            assert read is not None
+            asked = None if types is None else {before.get(name, name): kind for name, kind in types.items()}
+            return read([before.get(name, name) for name in columns], asked).rename(names, strict=False)
 
-        return replace(self, rows=self.rows.rename(names), reread=None if reread is None else reread_renamed)
+        return replace(self, rows=self.rows.rename(names), read=None if read is None else read_renamed)
 
     def collect(self, columns: Iterable[str], *, narrow: Types | None = None) -> pl.DataFrame:
         """The rows of the given columns, in memory and in the file's order.
@@ -72,8 +71,7 @@ class Table:
         smaller = {name: kind for name, kind in (narrow or {}).items() if name in wanted and types[name].is_integer()}
 
         def gather() -> pl.DataFrame:
-            reread = self.reread
-            if reread is None:
+            if self.read is None:
                 try:
                     casts = [pl.col(name).cast(kind) for name, kind in smaller.items()]
                     return self.rows.select(wanted).with_columns(casts).collect(engine="streaming")
@@ -81,8 +79,8 @@ class Table:
                     return self.rows.select(wanted).collect(engine="streaming")
             for kinds in (smaller, {}):
                 with contextlib.suppress(pl.exceptions.ComputeError):  # a value does not fit its column's type
-                    return reread(kinds).select(wanted).collect(engine="streaming")
-            return reread(None).select(wanted).collect(engine="streaming")
+                    return self.read(wanted, kinds)
+            return self.read(wanted, None)
 
         return _guarded(self.name, gather)
 
@@ -134,7 +132,7 @@ def _from_path(path: Path, name: str) -> Table:
     if magic == b"ARROW1" or path.suffix in (".arrow", ".ipc", ".feather"):
         return Table(path.name, pl.scan_ipc(path))
     text = _guarded(path.name, lambda: scan_text(path))
-    return Table(path.name, text.rows, text.notes, reread=text.reread)
+    return Table(path.name, text.rows, text.notes, read=text.read)
 
 
 def _from_pandas(frame: Any, name: str) -> pl.DataFrame:

@@ -18,7 +18,7 @@ from shortlist.errors import DataError, SettingsError
 OPENING = 1_735_689_600  # 2025-01-01 00:00 UTC, seconds since 1970
 DAY_S = 86_400
 SESSION_GAP_S = 1_800  # within a session the gaps are shorter, between sessions they are not
-SESSION_LENGTH = 4.0  # mean events of a session
+SESSION_LENGTH = 8.0  # mean events of a session
 MIN_EVENTS = 5  # of each user
 
 

@@ -17,8 +17,8 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 STAY_PROB = 0.5  # chance that the next event of a session keeps the intent of the one before
-NUM_GROUPS = 6
-NUM_STYLES = 3  # latent dimensions of style
+NUM_GROUPS = 5
+NUM_STYLES = 3  # K, latent dimensions of style
 BRANDS = ("Alder", "Brask", "Corvo", "Dune", "Elm", "Fable", "Grove", "Harrow", "Isla", "Juniper", "Kestrel", "Lumen")
 COLOURS = ("Amber", "Black", "Blue", "Cream", "Green", "Grey", "Olive", "Plum", "Red", "Rust", "Teal", "White")
 COUNTRIES = ("DE", "FR", "GB", "NL", "SE", "US")
@@ -49,8 +49,8 @@ class Truth:
 
     A visitor has an intent, which is a category. A session begins with one drawn from the user's taste; every further
     event keeps the one before with ``STAY_PROB`` and else draws anew. Within the intent an item that is on sale and
-    unseen is chosen in proportion to ``affinity * trend``, the exponential of a utility: match of style and of price
-    level, appeal, and fashion.
+    unseen is chosen in proportion to ``affinity * trend``, the exponential of a utility: how style and price level
+    suit the user, the item's appeal, and its fashion of the day.
     """
 
     groups: Ints  # (U,) the taste group that a user varies around
@@ -129,17 +129,16 @@ def make_users(
     names = [name for name, *_ in CATEGORIES]
     categories = np.asarray([names.index(name) for name in items["category"]])
     shares = 0.75 * generator.permutation(np.linspace(-1.7, 1.7, len(names)))
-    likes = shares + _around(generator, groups, len(names), spread=1.3, own=0.4)  # (U, G)
-    tastes = _around(generator, groups, NUM_STYLES, spread=1.0, own=0.4)  # (U, K)
-    wallets = (
-        _around(generator, groups, 1, spread=0.8, own=0.3) + 0.4 * generator.normal(size=(6, 1))[countries]
-    )  # (U, 1)
-    appeal = 1.4 * generator.normal(size=items.height)
-    utility = 0.8 * tastes @ styles.T - 0.5 * (wallets - levels) ** 2 + appeal  # (U, I)
+    likes = shares + _around(generator, groups, len(names), spread=1.3, own=0.3)  # (U, G)
+    tastes = _around(generator, groups, NUM_STYLES, spread=1.0, own=0.3)  # (U, K)
+    means = 0.4 * generator.normal(size=(len(COUNTRIES), 1))
+    wallets = means[countries] + _around(generator, groups, 1, spread=0.8, own=0.2)  # (U, 1)
+    appeal = 1.2 * generator.normal(size=items.height)
+    utility = 0.8 * tastes @ styles.T + 0.7 * wallets * levels + appeal  # (U, I)
     released = items["release_day"].to_numpy()
     peaks = released + (days - released) * generator.random(items.height)
     widths = days * generator.uniform(0.08, 0.25, items.height)
-    heights = 1.5 * generator.random(items.height)
+    heights = 1.2 * generator.random(items.height)
     clock = np.arange(days + 1)[:, None]  # the last evening's sessions end on the next day
     fashion = heights * np.exp(-0.5 * ((clock - peaks) / widths) ** 2)  # (X, I)
     truth = Truth(

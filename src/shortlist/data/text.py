@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from shortlist.errors import DataError
 
 SEPARATORS = (",", "\t", ";", "|")
 SAMPLE_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 20
 SNIFFED_LINES = 200
 TYPED_ROWS = 10_000  # rows that decide the column types; later ones that do not fit cause a second reading
 LARGEST_RATING = 100  # in a file without names, a third column up to this holds ratings …
@@ -23,21 +25,21 @@ EARLIEST_TIME = 100_000_000  # … and one from this on holds timestamps (1973)
 
 
 Types = Mapping[str, pl.DataType | type[pl.DataType]]
-Reread = Callable[[Types | None], pl.LazyFrame]  # with the types given, or with None with types that fit every row
+Read = Callable[[Sequence[str], Types | None], pl.DataFrame]  # some columns, with other types; None: ones that fit every row
 
 
 @dataclass(frozen=True, slots=True)
 class TextScan:
-    """The rows of a text file, a way to read them with other types, and what was guessed."""
+    """The rows of a text file, a way to read some columns in little memory, and what was guessed."""
 
     rows: pl.LazyFrame
-    reread: Reread
+    read: Read
     notes: tuple[str, ...]
 
 
 def scan_text(path: Path) -> TextScan:
     """Read separated text lazily; UTF-8 unless it cannot be, then Latin-1."""
-    source, encoding = text_source(path)
+    source, encoding, has_quotes = text_source(path)
     notes = [] if encoding == "utf-8" else [f"{path.name}: read as {encoding}, because it is not UTF-8"]
     sample = _sample(source)  # types are found in it: the reader would take in the whole file for them
     lines = [line for line in sample.decode("utf-8-sig").splitlines()[:SNIFFED_LINES] if line.strip()]
@@ -47,7 +49,8 @@ def scan_text(path: Path) -> TextScan:
     quote = None if any(line.count('"') % 2 for line in lines) else '"'
     first = [field.strip().strip('"') for field in lines[0].split(separator)]
     scan = partial(pl.scan_csv, separator=separator, quote_char=quote)
-    if all(_is_number(field) for field in first):
+    headless = all(_is_number(field) for field in first)
+    if headless:
         names = _names_without_header(path, [line.split(separator) for line in lines])
         notes.append(f"{path.name}: no header line; the columns are taken as {', '.join(names)}")
         scan = partial(scan, has_header=False, new_columns=names)
@@ -60,31 +63,43 @@ def scan_text(path: Path) -> TextScan:
             notes.append(f"{path.name}: {name} is read as text, because values such as {zero_led[0]!r} would lose their zeros")
     kept_as_text = {name: pl.String for name, kind in types.items() if kind == pl.String}
 
-    def reread(wanted: Types | None) -> pl.LazyFrame:
+    in_blocks = not has_quotes and sample[:1].strip() != b""
+
+    def read(columns: Sequence[str], wanted: Types | None) -> pl.DataFrame:
         if wanted is None:
-            return scan(source, infer_schema_length=None, schema_overrides=kept_as_text)
-        return scan(source, schema={**types, **wanted})
+            return scan(source, infer_schema_length=None, schema_overrides=kept_as_text).select(columns).collect(engine="streaming")
+        schema = {**types, **wanted}
+        if not in_blocks:
+            return scan(source, schema=schema).select(columns).collect(engine="streaming")
+        frames = []
+        for number, block in enumerate(_blocks(source)):
+            with_header = number == 0 and not headless
+            rows = pl.scan_csv(block, separator=separator, quote_char=None, has_header=with_header, schema=schema)
+            frames.append(rows.select(columns).collect(engine="streaming"))
+        return pl.concat(frames, rechunk=False)
 
-    return TextScan(reread({}), reread, tuple(notes))
+    return TextScan(scan(source, schema=types), read, tuple(notes))
 
 
-def text_source(path: Path) -> tuple[Path | bytes, str]:
-    """What a CSV reader can take for ``path`` (itself, or its contents as UTF-8) and the encoding it has."""
+def text_source(path: Path) -> tuple[Path | bytes, str, bool]:
+    """What a CSV reader can take for ``path`` (itself, or its contents as UTF-8), its encoding, and if it has quotes."""
     with path.open("rb") as file:
         start = file.read(4)
         if start[:2] == b"\x1f\x8b":
             return _as_utf8(gzip.decompress(start + file.read()))
         if start[:2] not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             decoder = codecs.getincrementaldecoder("utf-8")()
+            has_quotes = b'"' in start
             try:
                 decoder.decode(start)
-                while block := file.read(1 << 20):
+                while block := file.read(BLOCK_BYTES):
+                    has_quotes = has_quotes or b'"' in block
                     decoder.decode(block)
                 decoder.decode(b"", final=True)
             except UnicodeDecodeError:
                 pass
             else:
-                return path, "utf-8"
+                return path, "utf-8", has_quotes
     return _as_utf8(path.read_bytes())
 
 
@@ -106,12 +121,26 @@ def sniff_separator(lines: list[str]) -> str:
     return " " if is_table and all(_is_number(field) for fields in words for field in fields) else ","
 
 
-def _as_utf8(data: bytes) -> tuple[bytes, str]:
+def _as_utf8(data: bytes) -> tuple[bytes, str, bool]:
     encoding = "utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
     try:
-        return data.decode(encoding).encode(), encoding
+        text = data.decode(encoding)
     except UnicodeDecodeError:
-        return data.decode("latin-1").encode(), "Latin-1"
+        encoding, text = "Latin-1", data.decode("latin-1")
+    return text.encode(), encoding, '"' in text
+
+
+def _blocks(source: Path | bytes) -> Iterator[bytes]:
+    """The contents in pieces that end with a line: a reader of the whole would hold all of it in memory at once."""
+    rest = b""
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        while piece := file.read(BLOCK_BYTES):
+            lines, newline, last = (rest + piece).rpartition(b"\n")
+            rest = last
+            if newline:
+                yield lines + newline
+    if rest.strip():
+        yield rest
 
 
 def _sample(source: Path | bytes) -> bytes:

@@ -18,7 +18,9 @@ _LAST_ITEM = 2**31 - 1
 def checked_vectors(vectors: Tensor, *, what: str, width: int | None = None) -> Tensor:
     """``vectors`` (N, D) as finite, contiguous float32 in main memory, detached from any gradient."""
     if vectors.ndim != 2:
-        raise SearchError(f"{what} have the shape {tuple(vectors.shape)}. They are a matrix, one row each: (rows, width).")
+        raise SearchError(
+            f"{what} have the shape {tuple(vectors.shape)}. They are a matrix, one row each: (rows, width)."
+        )
     if width is not None and vectors.shape[1] != width:
         raise SearchError(f"{what} have width {vectors.shape[1]}, and the index holds vectors of width {width}.")
     if not vectors.is_floating_point():
@@ -40,9 +42,12 @@ def checked_items(items: Tensor, *, count: int | None = None) -> Tensor:
         raise SearchError(f"There are {len(items)} items and {count} vectors. Give one vector for each item.")
     if len(items) and int(items.amin()) < 1:
         raise SearchError(f"Item indices run from 1; found {int(items.amin())} at row {int(items.argmin())}.")
-    once, counts = items.unique(return_counts=True)
-    if len(once) != len(items):
-        raise SearchError(f"Each item comes once; {int((counts > 1).sum())} come again, such as item {int(once[counts > 1][0])}.")
+    ordered = items.sort().values
+    again = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(again):
+        raise SearchError(
+            f"Each item comes once; {len(again)} of {len(items)} come again, such as item {int(again[0])}."
+        )
     return items
 
 
@@ -85,7 +90,9 @@ def stored(arrays: dict[str, Tensor], name: str, dtype: torch.dtype, *, ndim: in
 def _lists(indices: Tensor, what: str, requests: int) -> Tensor:
     indices = _indices(indices, what, ndim=2)
     if len(indices) != requests:
-        raise SearchError(f"{what} has {len(indices)} rows for {requests} requests. Give one row for each, padded with 0.")
+        raise SearchError(
+            f"{what} has {len(indices)} rows for {requests} requests. Give one row for each, padded with 0."
+        )
     if indices.numel() and int(indices.amin()) < 0:
         raise SearchError(f"{what} holds the item {int(indices.amin())}. Indices run from 1, and 0 is padding.")
     return indices

@@ -56,10 +56,19 @@ class Table:
         """The rows of ``items`` (any shape); ``len(self.items)`` where there is none."""
         return self.rows[items.clamp(max=len(self.rows) - 1)]
 
+    def holds(self, items: Tensor) -> Tensor:
+        """Which of ``items`` (any shape) can be answered."""
+        return self.find(items) < len(self.items)
+
     def alive(self) -> tuple[Tensor, Tensor]:
         """Items (n',) and vectors (n', D) without the removed rows."""
         kept = self.items != 0
         return (self.items, self.vectors) if bool(kept.all()) else (self.items[kept], self.vectors[kept])
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Items and vectors, as :meth:`alive`."""
+        items, vectors = self.alive()
+        return {"items": items, "vectors": vectors}
 
     def plus(self, items: Tensor, vectors: Tensor) -> Table:
         """A new table with ``items`` in it; those that were here get the new vectors. Removed rows are left out."""
@@ -106,7 +115,9 @@ class Table:
             if any_closed:
                 scores.masked_fill_(closed, -torch.inf)
             if filter.allowed is not None and filter.allowed.dtype != torch.bool:
-                forbidden = torch.ones_like(scores, dtype=torch.bool).scatter_(1, self.find(filter.allowed[some]), value=False)
+                forbidden = torch.ones_like(scores, dtype=torch.bool).scatter_(
+                    1, self.find(filter.allowed[some]), value=False
+                )
                 scores.masked_fill_(forbidden, -torch.inf)
             if filter.exclude is not None:
                 scores.scatter_(1, self.find(filter.exclude[some]), -torch.inf)

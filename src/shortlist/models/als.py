@@ -136,7 +136,7 @@ def _least_squares(liked: Tensor, factors: Tensor, prior: Tensor, strength: Tens
     width = factors.shape[1]
     system = prior.repeat(len(liked), 1, 1)  # (b, D, D)
     target = factors.new_zeros(len(liked), width, 1)
-    for part in liked.split(_FLOATS_AT_ONCE // width + 1, dim=1):
+    for part in torch.split(liked, _FLOATS_AT_ONCE // width + 1, dim=1):
         vectors = functional.embedding(part, factors)  # (b, L, D); item 0's is 0 and adds nothing
         system.baddbmm_(vectors.mT, vectors)
         target += vectors.sum(1)[..., None]

@@ -104,7 +104,7 @@ class ItemKNNNetwork(nn.Module):
         steps = 0 if requests.history is None else requests.history.shape[1]
         at_once = max(1, _SCORES_AT_ONCE // max(num_items + 1, steps * self.settings.neighbours))
         found = []
-        for rows in torch.arange(len(requests), device=self.offsets.device).split(at_once):
+        for rows in torch.split(torch.arange(len(requests), device=self.offsets.device), at_once):
             scores = self._scores(None if requests.history is None else requests.history[rows], len(rows))
             found.append(Candidates.top(scores, k, filter and filter.take(rows)))
         return Candidates(torch.cat([part.items for part in found]), torch.cat([part.scores for part in found]))

@@ -75,7 +75,7 @@ class PopularityNetwork(nn.Module):
     def search(self, requests: Requests, k: int, *, filter: Filter | None = None) -> Candidates:
         """The ``k`` most counted items that each request's filter lets through; scores are the counts (B, k)."""
         rows = torch.arange(len(requests), device=self.place.device)
-        chunks = rows.split(max(1, _SCORES_AT_ONCE // len(self.place)))
+        chunks = torch.split(rows, max(1, _SCORES_AT_ONCE // len(self.place)))
         items = torch.cat([self._best(len(chunk), k, filter and filter.take(chunk)) for chunk in chunks])  # (B, k)
         return Candidates(items, self.counts[items].masked_fill(items == 0, -torch.inf))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ def test_the_objective_falls_in_every_round() -> None:
         network.solve(events(rows, num_items=25))
         items = network.item_factors.double().numpy()
         losses.append(objective(liked, dense_step(liked, items, settings), items, settings))
-    assert all(later < earlier for earlier, later in zip(losses, losses[1:], strict=False)), losses
+    assert all(later < earlier for earlier, later in itertools.pairwise(losses)), losses
 
 
 def test_iterations_are_rounds_one_after_the_other() -> None:
@@ -129,7 +130,7 @@ def test_a_users_vector_does_not_depend_on_the_batch_or_on_padding_order_and_rep
     together = network.embed_requests(asked(rows))
     for row in (0, 7, 23):
         history = rows[row]
-        for same in (history, history[::-1], history + [0, 0, 0], history + history, [0, *history]):
+        for same in (history, history[::-1], [*history, 0, 0, 0], history + history, [0, *history]):
             assert torch.allclose(network.embed_requests(asked([same]))[0], together[row], atol=1e-5)
 
 

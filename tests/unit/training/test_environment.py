@@ -55,25 +55,26 @@ def test_ctrl_c_reaches_the_caller_once_the_work_has_stopped() -> None:
 def test_an_interrupted_run_goes_on_from_the_step_where_it_stopped(
     line: Callable[..., Any], batches: Callable[..., Any], tmp_path: Any
 ) -> None:
-    settings = Training(epochs=2, learning_rate=0.01, threads=1)
-    whole, resumed = line(0.5), line(0.5)
-    train(whole, batches(), settings=settings)
+    settings = Training(epochs=1, learning_rate=0.01, threads=1)
+    whole, resumed, data = line(0.5), line(0.5), batches(num_steps=400)
+    train(whole, data, settings=settings)
 
     class Interrupting:
-        num_steps = 5
+        num_steps = 400
         calls = 0
 
         def get(self, epoch: int, step: int) -> Examples:
             self.calls += 1
             if self.calls == 4:
                 os.kill(os.getpid(), signal.SIGINT)
-                time.sleep(0.2)
-            return batches().get(epoch, step)
+            if self.calls >= 4:
+                time.sleep(0.01)  # until the caller's thread has seen it
+            return data.get(epoch, step)
 
     with pytest.raises(KeyboardInterrupt):
         train(line(0.5), Interrupting(), settings=settings, run_dir=tmp_path)
     assert (tmp_path / "checkpoint.safetensors").exists()
-    train(resumed, batches(), settings=settings, run_dir=tmp_path)
+    train(resumed, data, settings=settings, run_dir=tmp_path)
     assert torch.equal(resumed.table.weight, whole.table.weight)
 
 

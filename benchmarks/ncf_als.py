@@ -1,0 +1,195 @@
+"""Train ALS on the NCF paper's MovieLens-1M split and set its figures beside the published ones.
+
+Run: python benchmarks/ncf_als.py --data DIR [--dim 192 64] [--search]
+DIR holds the folder ncf-ml-1m. Settings and published figures stand in recipes/als_ncf_ml_1m.toml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import re
+import statistics
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+import torch
+from torch import Tensor
+
+from shortlist.contracts import Candidates, Catalogue, EvaluationBatch, Filter, Interactions, Requests, Stages
+from shortlist.evaluation import Report, evaluate, given_candidates
+from shortlist.features import running_total
+from shortlist.models.als import ALS, ALSNetwork
+
+ROOT = Path(__file__).resolve().parents[1]
+BATCH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is known, and for every user 1 … U the item that came next with the items it is ranked among."""
+
+    known: Interactions
+    targets: Tensor  # (U, 1)
+    negatives: Tensor  # (U, 99)
+
+
+def read(folder: Path, names: dict[str, str]) -> Part:
+    """The files of the split; users and items from 1."""
+    train = torch.from_numpy(np.loadtxt(folder / names["train"], dtype=np.int64)) + 1
+    users, items, order = train[:, 0], train[:, 1], torch.argsort(train[:, 3], stable=True)
+    order = order[torch.argsort(users[order], stable=True)]
+    test = np.loadtxt(folder / names["test"], dtype=np.int64)[:, :2] + 1
+    given = [[int(number) for number in re.findall(r"\d+", line)] for line in (folder / names["negatives"]).open()]
+    negatives = torch.tensor(given)[:, 2:] + 1
+    assert test[:, 0].tolist() == list(range(1, len(test) + 1))
+    assert [row[:2] for row in given] == (test - 1).tolist()
+    num_items = int(max(items.max(), negatives.max(), test[:, 1].max()))
+    offsets = running_total(torch.bincount(users, minlength=len(test) + 1))
+    return Part(Interactions(offsets, items[order].int(), num_items), torch.from_numpy(test[:, 1:]), negatives)
+
+
+def hold_last(part: Part, *, seed: int) -> Part:
+    """Each user's last known event as the one to predict, with as many random items that the user never met."""
+    known = part.known
+    last = known.offsets[2:] - 1
+    met = torch.zeros(known.num_rows, known.num_items + 1, dtype=torch.bool)
+    met[known.rows(), known.items.long()] = True
+    met[:, 0] = True
+    draw = torch.Generator().manual_seed(seed)
+    negatives = torch.multinomial((~met[1:]).float(), part.negatives.shape[1], generator=draw)
+    keep = torch.ones(len(known), dtype=torch.bool)
+    keep[last] = False
+    return Part(known.select(keep), known.items[last, None].long(), negatives)
+
+
+def batches(part: Part, *, history: int) -> Iterator[EvaluationBatch]:
+    rows = torch.arange(1, part.known.num_rows)
+    for some in torch.split(rows, BATCH):
+        steps, length, _ = part.known.windows(some, part.known.offsets[some + 1], history)
+        targets = part.targets[some - 1]
+        among = given_candidates(part.negatives[some - 1], targets)
+        yield EvaluationBatch(Requests(user=some, history=steps, length=length), targets, among, length)
+
+
+def figures(network: ALSNetwork, part: Part, metrics: list[str], *, history: int, bootstrap: int = 0) -> Report:
+    def shortlist(requests: Requests, /, *, k: int, filter: Filter) -> Stages:
+        found = Candidates.top(network.embed_requests(requests) @ network.item_factors.T, k, filter)
+        return Stages(found, found, found)
+
+    asked = batches(part, history=history)
+    return evaluate(shortlist, asked, num_items=part.known.num_items, metrics=metrics, bootstrap=bootstrap)
+
+
+def solved(settings: ALS, part: Part, *, seed: int) -> tuple[ALSNetwork, float]:
+    """The network and the seconds that it took."""
+    torch.manual_seed(seed)
+    network = settings.build(Catalogue(num_users=part.known.num_rows - 1, num_items=part.known.num_items))
+    started = time.perf_counter()
+    network.solve(part.known)
+    return network, time.perf_counter() - started
+
+
+def values(report: Report) -> dict[str, float]:
+    return {estimate.metric: round(estimate.value, 4) for estimate in report.metrics}
+
+
+def search(base: ALS, part: Part, recipe: dict[str, Any]) -> list[dict[str, Any]]:
+    """The validation figures of every combination, then those of the best one with shorter histories."""
+    grid, protocol = recipe["search"], recipe["protocol"]
+    seed, metrics = protocol["seeds"][0], protocol["metrics"]
+    tried: list[dict[str, Any]] = []
+
+    def note(network: ALSNetwork, settings: ALS) -> None:
+        names = ("regularization", "unobserved_weight", "iterations", "history")
+        found = values(figures(network, part, metrics, history=settings.history))
+        tried.append({name: getattr(settings, name) for name in names} | found)
+        print(json.dumps(tried[-1]), flush=True)
+
+    every = grid["iterations_every"]
+    for regularization, weight in itertools.product(grid["regularization"], grid["unobserved_weight"]):
+        settings = dataclasses.replace(base, regularization=regularization, unobserved_weight=weight, iterations=every)
+        network, _ = solved(settings, part, seed=seed)
+        for iterations in range(every, grid["iterations"] + 1, every):
+            if iterations > every:
+                network.solve(part.known)  # goes on from where it stands
+            note(network, dataclasses.replace(settings, iterations=iterations))
+    best = max(tried, key=lambda one: one["ndcg@10"])
+    settings = dataclasses.replace(base, **{name: best[name] for name in best if name not in metrics})
+    network, _ = solved(settings, part, seed=seed)
+    for history in grid["history"]:
+        note(network, dataclasses.replace(settings, history=history))
+    return tried
+
+
+def run(settings: ALS, test: Part, valid: Part, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Validation figures of the first seed, test figures of all of them."""
+    protocol = recipe["protocol"]
+    metrics, seeds, history = protocol["metrics"], protocol["seeds"], settings.history
+    network, _ = solved(settings, valid, seed=seeds[0])
+    result: dict[str, Any] = {
+        "settings": dataclasses.asdict(settings),
+        "validation": values(figures(network, valid, metrics, history=history)),
+        "test": [],
+    }
+    for seed in seeds:
+        network, seconds = solved(settings, test, seed=seed)
+        report = figures(network, test, metrics, history=history, bootstrap=1000 if seed == seeds[0] else 0)
+        if seed == seeds[0]:
+            result["interval_95"] = {
+                found.metric: [round(found.low or 0, 4), round(found.high or 0, 4)] for found in report.metrics
+            }
+        one = {
+            "seed": seed,
+            **values(report),
+            "seconds": round(seconds, 1),
+            "evaluation_seconds": round(report.seconds, 2),
+        }
+        print(json.dumps(one), flush=True)
+        result["test"].append(one)
+    result["mean"] = {name: round(statistics.mean(one[name] for one in result["test"]), 4) for name in metrics}
+    result["seconds_per_iteration"] = round(min(one["seconds"] for one in result["test"]) / settings.iterations, 2)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder that holds ncf-ml-1m")
+    parser.add_argument("--dim", type=int, nargs="+", help="embedding widths (default: the recipe's)")
+    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "als_ncf_ml_1m.toml")
+    parser.add_argument("--search", action="store_true", help="first try the recipe's [search] on the validation part")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "ncf_als.json")
+    options = parser.parse_args()
+    recipe = tomllib.loads(options.recipe.read_text())
+    base = ALS(**recipe["model"])
+    test = read(options.data / recipe["data"]["folder"], recipe["data"])
+    valid = hold_last(test, seed=0)
+    result: dict[str, Any] = {
+        "recipe": recipe["name"],
+        "machine": machine.facts() | {"threads": torch.get_num_threads()},
+        "runs": [],
+    }
+    for width in options.dim or [base.embedding_dim]:
+        settings = dataclasses.replace(base, embedding_dim=width)
+        print(settings)
+        tried = search(settings, valid, recipe) if options.search else None
+        found = run(settings, test, valid, recipe)
+        result["runs"].append(found if tried is None else found | {"search_on_validation": tried})
+        print(f"ALS {width}: {found['mean']}")
+    result["published"] = recipe["published"]
+    for row in recipe["published"]:
+        print(f"{row['model']} ({row['by']}): {row['hr@10']} {row['ndcg@10']}")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""An index that can be edited while it is searched: one reference to a state that never changes, swapped whole.
+
+It does not know how a state searches.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from shortlist.contracts import Candidates, Filter
+from shortlist.errors import SearchError
+from shortlist.index.checks import checked_count, checked_filter, checked_items, checked_vectors
+from shortlist.index.delta import Overlay
+from shortlist.index.measure import IndexReport, measure, sample
+from shortlist.index.table import Table, joined
+
+_COMPACT_SHARE = 0.05  # a delta of 5 % costs about what the rest of the search does
+_COMPACT_ROWS = 2_000
+
+
+class IndexSettings(Protocol):
+    """The frozen settings of a kind of index; they build it."""
+
+    def build(self, items: Tensor, vectors: Tensor, *, queries: Tensor | None = None) -> EditableIndex:
+        """An index of ``items`` (n,) with ``vectors`` (n, D)."""
+        ...
+
+
+class EditableIndex:
+    """Maximum inner product search over item vectors, by item index: an ``ItemIndex``.
+
+    Scores are inner products in float32. The order is the same for the same call on the same machine; of equal scores
+    at the cut any may be answered. Any number of threads may search during an edit: each search sees the items as
+    they were before it or after it. Edits wait for each other. Make one with ``Exact().build`` or ``HNSW().build``.
+    """
+
+    def __init__(
+        self,
+        settings: IndexSettings,
+        state: Table | Overlay,
+        *,
+        tuned: IndexSettings | None = None,
+        queries: Tensor | None = None,
+        build_s: float | None = None,
+    ) -> None:
+        """Serve ``state``.
+
+        ``settings`` build it anew; ``tuned``, the same with what the build chose, are what it is called. ``queries``
+        (Q, D), if given, are those it is measured with.
+        """
+        self.settings = settings
+        self.tuned = settings if tuned is None else tuned
+        self._state = state
+        self._queries = queries
+        self._build_s = build_s
+        self._measured: tuple[Table | Overlay, IndexReport] | None = None
+        self._writing = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+    def __repr__(self) -> str:
+        return f"<{self.tuned}: {len(self):,} items of width {self._state.width}>"
+
+    def search(self, queries: Tensor, k: int, *, filter: Filter | None = None) -> Candidates:
+        """The ``k`` items (B, k) of largest inner product with each of ``queries`` (B, D), best first.
+
+        Always k columns: where fewer items pass the filter, the rest is item 0 with score -inf. Raises a SearchError
+        for NaN or infinite values, a wrong width, and a filter that does not fit.
+        """
+        state = self._state
+        queries = checked_vectors(queries, what="Queries", width=state.width)
+        filter = checked_filter(filter, requests=len(queries), last_item=state.last_item)
+        k = checked_count(k)
+        return state.search(queries, k, filter) if len(queries) else joined([], k)
+
+    def add(self, items: Tensor, vectors: Tensor) -> None:
+        """Make new ``items`` (N,) with ``vectors`` (N, D) findable at once. Items that are here already are an error."""
+        self._write(items, vectors, is_new=True)
+
+    def replace(self, items: Tensor, vectors: Tensor) -> None:
+        """Give ``items`` (N,) that are here the new ``vectors`` (N, D)."""
+        self._write(items, vectors, is_new=False)
+
+    def remove(self, items: Tensor) -> None:
+        """Answer ``items`` (N,) no more. Items that are not here are an error."""
+        items = checked_items(items)
+        with self._writing:
+            self._expect(items, is_here=True, instead="Leave them out.")
+            self._swap(self._state.minus(items))
+
+    def compact(self) -> None:
+        """Build the index anew from what it holds now; searches go on in the meantime, with the old state.
+
+        Edits do this by themselves once they come to 5 % of the items, and to 2000.
+        """
+        with self._writing:
+            self._rebuild()
+
+    def arrays(self) -> dict[str, Tensor]:
+        """All it needs to be restored by its settings' ``restore``."""
+        state = self._state
+        queries = torch.empty((0, state.width)) if self._queries is None else self._queries
+        return {**state.arrays(), "queries": queries}
+
+    @property
+    def report(self) -> IndexReport:
+        """Recall against exact search, speed and size, measured at the first look and after edits.
+
+        The queries are half of those given at the build (the other half may have tuned it), else item vectors.
+        """
+        state = self._state
+        if self._measured is None or self._measured[0] is not state:
+            items, vectors = state.alive()
+            queries = sample(vectors, seed=0) if self._queries is None else self._queries
+            held_out = queries[1::2] if len(queries) > 1 else queries
+            report = measure(
+                self,
+                items=items,
+                vectors=vectors,
+                queries=held_out,
+                settings=repr(self.tuned),
+                build_s=self._build_s,
+            )
+            self._measured = (state, report)
+        return self._measured[1]
+
+    def _write(self, items: Tensor, vectors: Tensor, *, is_new: bool) -> None:
+        vectors = checked_vectors(vectors, what="Vectors", width=self._state.width)
+        items = checked_items(items, count=len(vectors))
+        with self._writing:
+            self._expect(items, is_here=not is_new, instead="Use replace for them." if is_new else "Use add for them.")
+            self._swap(self._state.plus(items, vectors))
+
+    def _expect(self, items: Tensor, *, is_here: bool, instead: str) -> None:
+        wrong = items[self._state.holds(items) != is_here]
+        if len(wrong):
+            state = "not in the index" if is_here else "in the index already"
+            raise SearchError(
+                f"{len(wrong)} of {len(items)} items are {state}, such as item {int(wrong[0])}. {instead}"
+            )
+
+    def _swap(self, state: Table | Overlay) -> None:
+        self._state = state
+        if isinstance(state, Overlay) and state.num_edits > max(_COMPACT_ROWS, _COMPACT_SHARE * len(state)):
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        built = self.settings.build(*self._state.alive(), queries=self._queries)
+        self._state, self.tuned, self._build_s = built._state, built.tuned, built._build_s

@@ -1,0 +1,151 @@
+"""Item vectors into a graph index that finds most of the best while scoring few, tuned to the recall asked for."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from shortlist.contracts import Candidates
+from shortlist.errors import SearchError, SettingsError, ShortlistWarning
+from shortlist.index.checks import checked_vectors, stored
+from shortlist.index.delta import overlay, restored
+from shortlist.index.editable import EditableIndex
+from shortlist.index.exact import checked_catalogue, kept_queries, stored_queries
+from shortlist.index.graph import Graph, GraphSearch, build_graph
+from shortlist.index.measure import exact, recall, sample
+from shortlist.index.table import Table
+
+_TUNED_K = 100  # recall is tuned at this k
+
+
+@dataclass(frozen=True, slots=True)
+class HNSW:
+    """A navigable graph (see :mod:`shortlist.index.graph`), searched by FAISS.
+
+    ``recall`` is the part of the exact 100 best that an average query finds; ``ef_search``, how many vectors a search
+    keeps in view, is chosen for it at the build, on queries held out from the report, unless it is given. ``neighbours``
+    (an even number) are the links of a vector on each level, twice that on the lowest; ``ef_construction`` is as
+    ``ef_search``, while it is built. More of either: better recall for the same speed, a slower build, for
+    ``neighbours`` 8 bytes an item more for each.
+
+    Give ``build`` real queries: item vectors, the stand-in, are easier to find than what users ask for.
+    """
+
+    recall: float = 0.95
+    neighbours: int = 32
+    ef_construction: int = 80
+    ef_search: int | None = None  # None: tuned to ``recall``
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.recall < 1:
+            raise SettingsError(f"HNSW.recall is {self.recall!r}. It is above 0 and below 1; for all items use Exact.")
+        if not 4 <= self.neighbours <= 256 or self.neighbours % 2:
+            raise SettingsError(f"HNSW.neighbours is {self.neighbours!r}. It is an even number from 4 to 256.")
+        for name in ("ef_construction", "ef_search"):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= 100_000:
+                raise SettingsError(f"HNSW.{name} is {value!r}. It is a whole number from 1 to 100000.")
+        if not 0 <= self.seed < 2**31:
+            raise SettingsError(f"HNSW.seed is {self.seed!r}. It is a whole number from 0 and below 2^31.")
+
+    def build(self, items: Tensor, vectors: Tensor, *, queries: Tensor | None = None) -> EditableIndex:
+        """An index of ``items`` (n,) with ``vectors`` (n, D); ``queries`` (Q, D) tune and measure it.
+
+        Warns (ShortlistWarning) where the wanted recall cannot be reached.
+        """
+        started = time.perf_counter()
+        items, vectors = checked_catalogue(items, vectors)
+        kept = kept_queries(queries, vectors)
+        graph = build_graph(vectors, neighbours=self.neighbours, ef_construction=self.ef_construction, seed=self.seed)
+        searcher = GraphSearch(graph, vectors, neighbours=self.neighbours)
+        ef_search = self.ef_search
+        if ef_search is None:
+            asked = sample(vectors, seed=self.seed) if kept is None else kept
+            ef_search = _tuned(searcher, items, asked[::2], self.recall)
+        state = overlay(Table.of(items, searcher.vectors), _Tuned(searcher, ef_search))
+        build_s = time.perf_counter() - started
+        return EditableIndex(self, state, tuned=replace(self, ef_search=ef_search), queries=kept, build_s=build_s)
+
+    def restore(self, arrays: dict[str, Tensor]) -> EditableIndex:
+        """The index whose ``arrays()`` these are; a graph that leads outside itself is refused before FAISS sees it."""
+        vectors = checked_vectors(stored(arrays, "vectors", torch.float32, ndim=2), what="Vectors")
+        items = stored(arrays, "items", torch.int64, ndim=1)
+        levels = stored(arrays, "levels", torch.int32, ndim=1)
+        if not vectors.shape[1] or len(items) != len(vectors) or len(levels) != len(vectors):
+            raise SearchError(
+                f"A saved index has {len(items)} items, {len(levels)} levels and vectors of shape {tuple(vectors.shape)}. "
+                "There is one of each for every item."
+            )
+        ef_search = int(stored(arrays, "ef_search", torch.int64, ndim=0))
+        if ef_search < 1:
+            raise SearchError(f"A saved index has ef_search {ef_search}. It is a whole number from 1.")
+        entry = int(stored(arrays, "entry", torch.int64, ndim=0))
+        graph = Graph(levels, stored(arrays, "links", torch.int32, ndim=1), entry)
+        graph.check(self.neighbours)
+        searcher = GraphSearch(graph, vectors, neighbours=self.neighbours)
+        state = restored(arrays, _Tuned(searcher, ef_search), items=items, vectors=searcher.vectors)
+        tuned = replace(self, ef_search=ef_search)
+        return EditableIndex(self, state, tuned=tuned, queries=stored_queries(arrays, vectors))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tuned:
+    """A graph with the ``ef_search`` it is searched with: a :class:`~shortlist.index.delta.Searcher`."""
+
+    graph: GraphSearch
+    ef_search: int
+
+    def nearest(self, queries: Tensor, k: int, *, among: Tensor | None, share: float) -> tuple[Tensor, Tensor]:
+        return self.graph.nearest(queries, k, self._ef(k, share), among=among)
+
+    def effort(self, k: int, *, share: float) -> float:
+        return self.graph.effort(self._ef(k, share))
+
+    def arrays(self) -> dict[str, Tensor]:
+        graph = self.graph.graph
+        return {
+            "levels": graph.levels,
+            "links": graph.links,
+            "entry": torch.tensor(graph.entry),
+            "ef_search": torch.tensor(self.ef_search),
+        }
+
+    def _ef(self, k: int, share: float) -> int:
+        """Beyond the k it was tuned for, a search looks wider in proportion; so it does where it may answer but a share."""
+        wanted = max(k, self.ef_search * max(1.0, k / _TUNED_K))
+        return min(math.ceil(wanted / share), max(1, len(self.graph.vectors)))
+
+
+def _tuned(searcher: GraphSearch, items: Tensor, queries: Tensor, wanted: float) -> int:
+    """The least ``ef_search`` of a grid whose recall on ``queries`` (Q, D) is ``wanted``, a standard error to spare."""
+    k = min(_TUNED_K, len(items))
+    if not k:
+        return _TUNED_K
+    truth = exact(items, searcher.vectors, queries=queries, k=k)
+    grid = sorted({min(len(items), math.ceil(k * 1.25**step)) for step in range(20)})  # to 69 k, in steps of a quarter
+    low, high, reached = 0, len(grid) - 1, 0.0
+    while low <= high:
+        middle = (low + high) // 2
+        scores, rows = searcher.nearest(queries, k, grid[middle])
+        parts = recall(Candidates(items[rows], scores), truth=truth)
+        reached = max(reached, float(parts.mean()))
+        spare = float(parts.std(correction=0)) / len(parts) ** 0.5
+        if float(parts.mean()) - spare >= wanted:
+            high = middle - 1
+        else:
+            low = middle + 1
+    if low == len(grid):
+        warnings.warn(
+            f"HNSW reached recall {reached:.3f} of the {wanted} asked for, with ef_search={grid[-1]}. "
+            "Raise neighbours or ef_construction, or use Exact.",
+            ShortlistWarning,
+            stacklevel=3,
+        )
+        return grid[-1]
+    return grid[low]

@@ -1,0 +1,170 @@
+"""A bundle is whole or refused: damage, foreign files, newer formats and full disks are named, and nothing is half-written."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import shortlist as sl
+from shortlist import bundle as bundle_module
+from shortlist.data import Dataset
+from shortlist.errors import BundleError
+from shortlist.recommender import Recommender
+
+
+@pytest.fixture(scope="module")
+def recommender(dataset: Dataset) -> Recommender:
+    train, _, test = sl.split_last_out(dataset)
+    training = sl.Training(epochs=1, batch_size=32, patience=None)
+    model = sl.fit(sl.TwoTower(embedding_dim=8, hidden=(8,), history=5, negatives=8), train, training=training)
+    ranker = sl.fit(sl.NeuMF(), train, training=training)
+    return Recommender(model, ranker=ranker, candidates=15, history=dataset, held_out=test)
+
+
+@pytest.fixture
+def saved(recommender: Recommender, tmp_path: Path) -> Path:
+    recommender.save(tmp_path / "a.bundle")
+    return tmp_path / "a.bundle"
+
+
+def test_a_loaded_recommender_answers_bit_for_bit_the_same(recommender: Recommender, saved: Path) -> None:
+    again = sl.load(saved)
+    assert again.recommend(["u00", "u03", "nobody"], k=8).equals(recommender.recommend(["u00", "u03", "nobody"], k=8))
+    events = [{"item_id": 3}, {"item_id": 9}]
+    assert again.recommend(events=events, k=5).equals(recommender.recommend(events=events, k=5))
+    assert again.held_out is not None
+    assert str(sl.evaluate(again, again.held_out, bootstrap=50)["ndcg@10"]) == str(
+        sl.evaluate(recommender, again.held_out, bootstrap=50)["ndcg@10"]
+    )
+
+
+def test_every_kind_of_column_comes_back(recommender: Recommender, saved: Path) -> None:
+    before, after = recommender.dataset, sl.load(saved).dataset
+    assert after.schema == before.schema
+    assert after.encoders == before.encoders
+    for name in ("offsets", "items", "times", "ratings"):
+        assert torch.equal(getattr(after.events, name), getattr(before.events, name)), name
+    assert before.item_features is not None
+    assert after.item_features is not None
+    assert after.item_features.layout == before.item_features.layout
+    assert torch.equal(after.item_features.multi[0].values, before.item_features.multi[0].values)
+
+
+def test_no_pickle_is_in_it(saved: Path) -> None:
+    assert {file.suffix for file in saved.iterdir()} == {".json", ".safetensors"}
+
+
+def test_saving_again_replaces_the_bundle(recommender: Recommender, saved: Path) -> None:
+    recommender.save(saved)
+    assert len(sl.load(saved).recommend(["u00"], k=3)) == 3
+    assert [path.name for path in saved.parent.iterdir()] == ["a.bundle"]
+
+
+def test_something_else_is_never_overwritten(recommender: Recommender, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
+    with pytest.raises(BundleError, match="is not a bundle"):
+        recommender.save(tmp_path / "photos")
+    assert (tmp_path / "photos" / "cat.jpg").read_bytes() == b"cat"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_altered_or_truncated_file_is_refused(saved: Path, seed: int) -> None:
+    generator = random.Random(seed)
+    file = generator.choice(sorted(saved.glob("*.safetensors")) + [saved / "encoders.json"])
+    data = bytearray(file.read_bytes())
+    if seed % 2:
+        data[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
+    else:
+        del data[generator.randrange(len(data)) :]
+    file.write_bytes(data)
+    with pytest.raises(BundleError, match=f"{file.name}.*SHA-256"):
+        sl.load(saved)
+
+
+def _edit(saved: Path, change: Any) -> None:
+    manifest = json.loads((saved / "bundle.json").read_text())
+    change(manifest)
+    (saved / "bundle.json").write_text(json.dumps(manifest))
+
+
+def test_no_parser_sees_a_file_before_its_checksum(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def parser(_: bytes) -> Any:
+        pytest.fail("the parser ran")
+
+    monkeypatch.setattr(bundle_module, "tensors_from_bytes", parser)
+    (saved / "model.safetensors").write_bytes(b"garbage")
+    with pytest.raises(BundleError, match=r"model\.safetensors"):
+        sl.load(saved)
+
+
+def test_a_newer_format_is_refused(saved: Path) -> None:
+    _edit(saved, lambda manifest: manifest.update(format=99))
+    with pytest.raises(BundleError, match="format 99.*Upgrade"):
+        sl.load(saved)
+
+
+@pytest.mark.parametrize("name", ["../secret.json", "/etc/passwd", "a/b.json", "model.pkl", "..", ".json", "model.safetensors\n"])
+def test_names_that_lead_out_of_the_folder_are_refused(saved: Path, name: str) -> None:
+    (saved.parent / "secret.json").write_text("{}")
+    _edit(saved, lambda manifest: manifest["files"].update({name: {"bytes": 2, "sha256": hashlib.sha256(b"{}").hexdigest()}}))
+    with pytest.raises(BundleError, match="refused"):
+        sl.load(saved)
+
+
+def test_a_link_in_place_of_a_file_is_refused(saved: Path) -> None:
+    outside = saved.parent / "outside.safetensors"
+    shutil.move(saved / "model.safetensors", outside)
+    (saved / "model.safetensors").symlink_to(outside)
+    with pytest.raises(BundleError, match="link"):
+        sl.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"not json", "damaged"), (b"[]", "no format number"), (b"{}", "no format number"), (b'{"format": 1}', "lists no files")],
+)
+def test_a_foreign_manifest_is_refused(saved: Path, content: bytes, words: str) -> None:
+    (saved / "bundle.json").write_bytes(content)
+    with pytest.raises(BundleError, match=words):
+        sl.load(saved)
+
+
+def test_a_manifest_with_a_part_that_no_file_has_is_refused(saved: Path) -> None:
+    _edit(saved, lambda manifest: manifest["parts"].update(other=manifest["parts"]["model"]))
+    with pytest.raises(BundleError, match="make no sense"):
+        sl.load(saved)
+
+
+def test_a_folder_that_is_no_bundle_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="There is no bundle"):
+        sl.load(tmp_path / "nowhere")
+    with pytest.raises(BundleError, match=r"has no bundle\.json"):
+        sl.load(tmp_path)
+
+
+@pytest.mark.parametrize("there_before", [False, True])
+def test_a_full_disk_leaves_nothing_behind(
+    recommender: Recommender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there_before: bool
+) -> None:
+    target = tmp_path / "a.bundle"
+    if there_before:
+        recommender.save(target)
+    before = {file.name: file.read_bytes() for file in target.glob("*")}
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bundle_module.os, "fsync", full)
+    with pytest.raises(BundleError, match="No space left on device"):
+        recommender.save(target)
+    assert {file.name: file.read_bytes() for file in target.glob("*")} == before
+    assert [path.name for path in tmp_path.iterdir()] == (["a.bundle"] if there_before else [])

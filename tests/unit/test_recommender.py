@@ -1,0 +1,167 @@
+"""What a recommender answers, to whom, and from what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+import shortlist as sl
+from shortlist.data import Dataset, hold_back, read_dataset
+from shortlist.errors import RequestError, ShortlistWarning, TrainingError
+from shortlist.recommender import Recommender
+
+QUICK = sl.Training(epochs=2, batch_size=32, patience=None)
+
+
+@pytest.fixture(scope="module")
+def recommender(dataset: Dataset) -> Recommender:
+    settings = sl.TwoTower(embedding_dim=8, hidden=(8,), history=5, negatives=8)
+    return sl.train(dataset, retriever=settings, ranker=sl.NeuMF(), candidates=15, training=QUICK).with_data(history=dataset)
+
+
+def _seen(dataset: Dataset, user: str) -> set[int]:
+    index = int(dataset.encoders.users.encode([user])[0])
+    events = dataset.events
+    return set(dataset.encoders.items.decode(events.items[events.offsets[index] : events.offsets[index + 1]].numpy()).tolist())
+
+
+def test_seen_items_are_out_unless_asked_for(recommender: Recommender, dataset: Dataset) -> None:
+    seen = _seen(dataset, "u00")
+    new = recommender.recommend(["u00"], k=20)
+    assert not seen & set(new["item_id"])
+    assert len(new) == 20 - len(seen)
+    assert len(recommender.recommend(["u00"], k=20, exclude_seen=False)) == 20
+
+
+def test_lists_are_applied_before_the_cut(recommender: Recommender) -> None:
+    allowed = [2, 4, 6, 8, 10, 12]
+    frame = recommender.recommend(["u00"], k=4, items=allowed, exclude=[4, 6], exclude_seen=False)
+    assert sorted(frame["item_id"]) == [2, 8, 10, 12]
+    assert frame["rank"].to_list() == [1, 2, 3, 4]
+
+
+def test_more_than_the_catalogue_gives_the_catalogue(recommender: Recommender) -> None:
+    assert recommender.recommend(["u01"], k=1_000, exclude_seen=False)["item_id"].n_unique() == 20
+
+
+def test_nobody_known_gets_the_popular_items_and_the_answer_says_so(dataset: Dataset) -> None:
+    recommender = Recommender(sl.fit(sl.MF(embedding_dim=8, negatives=8), dataset, training=QUICK))
+    frame = recommender.recommend(["stranger"], k=3)
+    assert frame["source"].unique().to_list() == ["popularity"]
+    counts = dataset.events.item_counts()
+    best = counts.argsort(descending=True, stable=True)[:3]
+    assert frame["item_id"].to_list() == dataset.encoders.items.decode(best.numpy()).tolist()
+
+
+def test_sources_tell_model_from_session(recommender: Recommender) -> None:
+    assert recommender.recommend(["u00"])["source"][0] == "model"
+    assert recommender.recommend(events=[{"item_id": 4}])["source"][0] == "session"
+
+
+def test_events_extend_the_stored_history(recommender: Recommender, dataset: Dataset) -> None:
+    events = pl.DataFrame({"user_id": ["u00", "u00", "new"], "item_id": [1, 2, 3], "timestamp": [9_000_000, 9_000_001, 9_000_002]})
+    frame = recommender.recommend(events=events, k=20)
+    of_known = set(frame.filter(pl.col("user_id") == "u00")["item_id"])
+    assert not of_known & (_seen(dataset, "u00") | {1, 2})
+    of_new = frame.filter(pl.col("user_id") == "new")
+    assert set(of_new["item_id"]) == set(range(1, 21)) - {3}
+    assert of_new["source"][0] == "session"
+
+
+def test_late_events_with_early_times_take_their_place(dataset: Dataset) -> None:
+    """The order of fresh events in the request does not matter where they have times."""
+    settings = sl.TwoTower(embedding_dim=8, hidden=(8,), history=3, negatives=8)
+    recommender = Recommender(sl.fit(settings, dataset, training=QUICK))
+    rows = [{"item_id": item, "timestamp": 5_000 + item} for item in (3, 8, 11, 15)]
+    forward, backward = (recommender.recommend(events=order, k=5) for order in (rows, rows[::-1]))
+    assert forward.equals(backward)
+    untimed = [{"item_id": row["item_id"]} for row in rows]
+    orders = [recommender.recommend(events=order, k=5)["score"].to_list() for order in (untimed, untimed[::-1])]
+    assert orders[0] != orders[1]
+
+
+def test_unknown_items_are_counted_and_left_out(recommender: Recommender) -> None:
+    with pytest.warns(ShortlistWarning, match="2 item ids are not in the catalogue.*777"):
+        frame = recommender.recommend(["u00"], events=[{"item_id": 777}, {"item_id": 3}], exclude=[888], k=3)
+    assert len(frame) == 3
+
+
+def test_ids_may_come_as_text_or_as_numbers(recommender: Recommender) -> None:
+    assert recommender.recommend(["u00"], items=["3", "4"], exclude_seen=False).height == 2
+    assert recommender.similar_items("3", k=2).equals(recommender.similar_items(3, k=2))
+
+
+def test_batch_and_single_requests_agree(recommender: Recommender) -> None:
+    users = recommender.known_users()
+    together = recommender.recommend(users, k=5)
+    alone = pl.concat([recommender.recommend([user], k=5) for user in users])
+    assert together.drop("score").equals(alone.drop("score"))
+
+
+def test_similar_items_leave_out_the_item_itself(recommender: Recommender) -> None:
+    frame = recommender.similar_items(5, k=19)
+    assert set(frame["item_id"]) == set(range(1, 21)) - {5}
+    assert frame["score"].is_sorted(descending=True)
+    assert frame["score"].max() <= 1.0001
+
+
+def test_scores_of_pairs_order_as_the_ranker_does(recommender: Recommender) -> None:
+    pairs = pl.DataFrame({"user_id": ["u00", "u01", "nobody"], "item_id": [3, 3, 999]})
+    scored = recommender.score(pairs)
+    assert scored["score"].is_finite().all()
+    assert scored["score"][0] != scored["score"][1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "give users, events, or both"),
+        ({"users": ["u00"], "k": 0}, "k is 0"),
+        ({"users": "u00"}, "Put it in a list"),
+        ({"users": ["u00"], "items": "3"}, "Put it in a list"),
+        ({"events": [{"item": 3}]}, "no column 'item_id'"),
+        ({"events": ["i1"]}, "list of mappings"),
+        ({"events": [{"item_id": 3, "timestamp": "noon"}]}, "seconds since 1970"),
+        ({"users": ["u00", "u01"], "events": [{"item_id": 3}]}, "say whose events they are"),
+        ({"users": ["u00"], "context": {"device": "tv"}}, "without context features"),
+    ],
+)
+def test_a_bad_request_is_told_what_is_wrong(recommender: Recommender, arguments: dict[str, object], words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        recommender.recommend(**arguments)  # type: ignore[arg-type]
+
+
+def test_parts_with_other_vocabularies_are_refused(recommender: Recommender) -> None:
+    other = read_dataset(pl.DataFrame({"user_id": [1, 1, 2], "item_id": [1, 2, 1]}))
+    with pytest.raises(RequestError, match="parts of one data set"):
+        recommender.with_data(history=other)
+
+
+def test_the_ranker_never_learns_from_what_the_retriever_saw(dataset: Dataset) -> None:
+    earlier, later = hold_back(dataset)
+    retriever = sl.fit(sl.MF(embedding_dim=8, negatives=8), earlier, training=QUICK)
+    assert retriever.trained_until.time is not None
+    assert later.targets().times is not None
+    assert int(later.targets().times.min()) > retriever.trained_until.time  # type: ignore[union-attr]
+    sl.fit(sl.NeuMF(), later, training=QUICK, candidates_from=retriever, candidates=15)
+    for seen in (earlier, dataset):
+        with pytest.raises(TrainingError, match="already know"):
+            sl.fit(sl.NeuMF(), seen, training=QUICK, candidates_from=retriever)
+
+
+def test_without_times_the_ranker_learns_from_each_users_last_events(dataset: Dataset) -> None:
+    untimed = replace(dataset, events=replace(dataset.events, times=None))
+    earlier, later = hold_back(untimed)
+    retriever = sl.fit(sl.MF(embedding_dim=8, negatives=8), earlier, training=QUICK)
+    sl.fit(sl.NeuMF(), later, training=QUICK, candidates_from=retriever, candidates=15)
+    with pytest.raises(TrainingError, match="no timestamps to compare"):
+        sl.fit(sl.NeuMF(), untimed, training=QUICK, candidates_from=retriever)
+
+
+def test_train_keeps_the_rankers_labels_from_the_retriever(recommender: Recommender) -> None:
+    retriever, ranker = recommender.funnel.retriever, recommender.funnel.ranker
+    assert ranker is not None
+    retriever.trained_until.check_later(ranker.dataset)
+    assert retriever.trained_until.events == len(ranker.dataset.known())
