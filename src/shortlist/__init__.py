@@ -34,9 +34,9 @@ HOME = {
     "TrainingError": "shortlist.errors",
     "TwoTower": "shortlist.models.two_tower",
     "Vocabulary": "shortlist.vocabulary",
-    "compare": "shortlist.workflow",
+    "compare": "shortlist.evaluation",
     "evaluate": "shortlist.workflow",
-    "fit": "shortlist.workflow",
+    "fit": "shortlist.fitting",
     "load": "shortlist.workflow",
     "read_dataset": "shortlist.data",
     "split_by_time": "shortlist.data",
@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from shortlist.errors import ShortlistError as ShortlistError
     from shortlist.errors import ShortlistWarning as ShortlistWarning
     from shortlist.errors import TrainingError as TrainingError
+    from shortlist.evaluation import compare as compare
+    from shortlist.fitting import fit as fit
     from shortlist.index import HNSW as HNSW
     from shortlist.index import Exact as Exact
     from shortlist.model import Model as Model
@@ -75,9 +77,7 @@ if TYPE_CHECKING:
     from shortlist.schema import Schema as Schema
     from shortlist.training import Training as Training
     from shortlist.vocabulary import Vocabulary as Vocabulary
-    from shortlist.workflow import compare as compare
     from shortlist.workflow import evaluate as evaluate
-    from shortlist.workflow import fit as fit
     from shortlist.workflow import load as load
     from shortlist.workflow import train as train
 else:

@@ -31,7 +31,7 @@ def run(*arguments: object) -> Result:
 @pytest.fixture(scope="session")
 def shop_files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     folder = tmp_path_factory.mktemp("shop")
-    shop = make_shop(users=120, items=80, events=2_400, seed=1)
+    shop = make_shop(users=120, items=160, events=2_400, seed=1)
     events, items, users = folder / "events.csv", folder / "items.parquet", folder / "users.csv"
     shop.events.rename({"user_id": "customer_id", "item_id": "product_id", "timestamp": "ts"}).write_csv(events)
     shop.items.rename({"item_id": "product_id"}).write_parquet(items)

@@ -27,7 +27,7 @@ def client(recommender: Recommender) -> Iterator[TestClient]:
 
 def test_health(client: TestClient) -> None:
     assert client.get("/health/live").json() == {"status": "live"}
-    assert client.get("/health/ready").json()["items"] == 80
+    assert client.get("/health/ready").json()["items"] == 160
 
 
 def _requests(recommender: Recommender) -> list[dict[str, Any]]:

@@ -5,10 +5,23 @@ from shortlist.data.encode import Encoders, FeatureEncoder
 from shortlist.data.infer import infer_schema
 from shortlist.data.later import read_later
 from shortlist.data.load import read_dataset
+from shortlist.data.movielens import read_movielens
 from shortlist.data.read import Table, read_table
 from shortlist.data.split import hold_back, hold_last, split_by_time, split_last_out, split_random
 
 __all__ = [
-    "Dataset", "Encoders", "FeatureEncoder", "Table", "hold_back", "hold_last", "infer_schema", "read_dataset", "read_later",
-    "read_table", "split_by_time", "split_last_out", "split_random",
-]  # fmt: skip
+    "Dataset",
+    "Encoders",
+    "FeatureEncoder",
+    "Table",
+    "hold_back",
+    "hold_last",
+    "infer_schema",
+    "read_dataset",
+    "read_later",
+    "read_movielens",
+    "read_table",
+    "split_by_time",
+    "split_last_out",
+    "split_random",
+]

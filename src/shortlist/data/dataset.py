@@ -13,7 +13,18 @@ from shortlist.data.encode import Encoders
 from shortlist.features import running_total
 from shortlist.schema import Schema
 
-ROLES = ("user_id", "item_id", "timestamp", "rating", "weight", "label", "event_type", "session_id", "title", "positive")
+ROLES = (
+    "user_id",
+    "item_id",
+    "timestamp",
+    "rating",
+    "weight",
+    "label",
+    "event_type",
+    "session_id",
+    "title",
+    "positive",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +107,10 @@ class Dataset:
         if events.times is None:
             lines[0] += ", no timestamps"
         if schema.features:
-            lines.append("features " + ", ".join(f"{feature.owner}.{feature.name} ({feature.kind})" for feature in schema.features))
+            lines.append(
+                "features "
+                + ", ".join(f"{feature.owner}.{feature.name} ({feature.kind})" for feature in schema.features)
+            )
         return "\n".join([*lines, *(f"note     {note}" for note in self.notes)])
 
 

@@ -60,7 +60,11 @@ class FeatureEncoder:
         """The sizes of what :meth:`encode` returns."""
         sizes = tuple(len(known) + 1 for known in self.values)
         num_categorical = len(self._of("categorical"))
-        return FeatureLayout(sizes[:num_categorical], sizes[num_categorical:], len(self.scales) + sum(scale.flag for scale in self.scales))
+        return FeatureLayout(
+            sizes[:num_categorical],
+            sizes[num_categorical:],
+            len(self.scales) + sum(scale.flag for scale in self.scales),
+        )
 
     def encode(self, frame: pl.DataFrame) -> Features:
         """Encode every row (N). A missing column or an unknown value has index 0, a missing number the mean.
@@ -155,7 +159,11 @@ class Encoders:
 
 
 def _known_values(frame: pl.DataFrame, feature: Feature) -> tuple[str, ...]:
-    column = _column(frame, feature) if feature.kind == "categorical" else _lists(frame, feature).explode(empty_as_null=False, keep_nulls=False)
+    column = (
+        _column(frame, feature)
+        if feature.kind == "categorical"
+        else _lists(frame, feature).explode(empty_as_null=False, keep_nulls=False)
+    )
     counts = column.drop_nulls().value_counts(name="seen")
     return tuple(counts.filter(pl.col("seen") >= feature.min_count)[column.name].sort().to_list())
 

@@ -48,7 +48,16 @@ def read_events(table: Table, schema: Schema) -> tuple[pl.Series, pl.Series, Eve
     """
     rule = None if schema.positive is None else check_positive(schema.positive, table)
     context = [feature.name for feature in schema.of("context")]
-    used = [schema.sequence_id, schema.item_id, schema.timestamp, schema.rating, schema.weight, schema.label, table.order, *context]
+    used = [
+        schema.sequence_id,
+        schema.item_id,
+        schema.timestamp,
+        schema.rating,
+        schema.weight,
+        schema.label,
+        table.order,
+        *context,
+    ]
     if rule is not None:
         used += rule.meta.root_names()
     columns = list(dict.fromkeys(name for name in used if name is not None))
@@ -62,7 +71,9 @@ def read_events(table: Table, schema: Schema) -> tuple[pl.Series, pl.Series, Eve
         liked = _liked(frame, rule, schema, where)
         reason = schema.positive if schema.positive is not None else f"{schema.label} = 1"
         if not liked.any():
-            raise DataError(f"{where}: none of {len(liked):,} events is liked ({reason}), so there is nothing to learn. Mend the rule.")
+            raise DataError(
+                f"{where}: none of {len(liked):,} events is liked ({reason}), so there is nothing to learn. Mend the rule."
+            )
         notes.append(f"{where}: {int(liked.sum()):,} of {len(liked):,} events are liked ({reason})")
         values["liked"] = liked
     context_columns = frame.select(context) if context else None
@@ -91,7 +102,9 @@ def read_events(table: Table, schema: Schema) -> tuple[pl.Series, pl.Series, Eve
             values[name] = _numbers(frame.drop_in_place(chosen), where, role).to_numpy()
     if "weights" in values and values["weights"].min() < 0:
         row = int(values["weights"].argmin())
-        raise DataError(f"{where}: {schema.weight!r} is {values['weights'][row]} in row {row + 1}. Weights are 0 or more.")
+        raise DataError(
+            f"{where}: {schema.weight!r} is {values['weights'][row]} in row {row + 1}. Weights are 0 or more."
+        )
     return row_ids, item_ids, EventColumns(tuple(keys), has_times, per_second, values, context_columns, tuple(notes))
 
 
@@ -162,7 +175,9 @@ def arrange(
     counts = torch.bincount(torch.from_numpy(rows if keep is None else rows[keep]), minlength=num_rows + 1)
     offsets = running_total(counts)
     return (
-        Interactions(offsets, put(items), num_items, times, values.get("ratings"), values.get("weights"), values.get("liked")),
+        Interactions(
+            offsets, put(items), num_items, times, values.get("ratings"), values.get("weights"), values.get("liked")
+        ),
         context,
     )
 
@@ -211,12 +226,16 @@ def _liked(frame: pl.DataFrame, rule: pl.Expr | None, schema: Schema, where: str
         except pl.exceptions.PolarsError as error:
             raise DataError(f'{where}: schema.positive = "{schema.positive}" cannot be computed: {error}') from error
         if liked.dtype != pl.Boolean or len(liked) != len(frame):
-            raise DataError(f'schema.positive = "{schema.positive}" must say true or false of each event, as "rating >= 4" does.')
+            raise DataError(
+                f'schema.positive = "{schema.positive}" must say true or false of each event, as "rating >= 4" does.'
+            )
         return liked.fill_null(value=False).to_numpy(writable=True)
     assert schema.label is not None
     labels = _numbers(frame[schema.label], where, "label")
     odd = ~labels.is_in([0, 1])
     if odd.any():
         found = labels.filter(odd)[0]
-        raise DataError(f"{where}: {schema.label!r} holds {found!r}. Labels are 0 or 1; for other values set schema.label = None.")
+        raise DataError(
+            f"{where}: {schema.label!r} holds {found!r}. Labels are 0 or 1; for other values set schema.label = None."
+        )
     return (labels == 1).to_numpy(writable=True)

@@ -1,4 +1,4 @@
-"""Events that came after a data set, encoded with its vocabularies: a part to evaluate on."""
+"""A file of later events to a part that a recommender can be evaluated on: what it knew, and what came after."""
 
 from __future__ import annotations
 
@@ -6,43 +6,111 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
+from torch import Tensor
 
-from shortlist.contracts import Interactions
+from shortlist.contracts import Features, Interactions, Ragged
 from shortlist.data.dataset import Dataset
-from shortlist.data.load import read_dataset
+from shortlist.data.events import arrange, read_events
+from shortlist.data.ids import positions, same_kind
+from shortlist.data.infer import check_schema
+from shortlist.data.load import open_table
 from shortlist.errors import DataError
 from shortlist.features import running_total
+from shortlist.vocabulary import Vocabulary
 
 
-def read_later(events: Any, dataset: Dataset) -> Dataset:
-    """Read ``events`` as a part whose known history is all of ``dataset``.
+def read_later(events: Any, dataset: Dataset, *, format: str | None = None) -> Dataset:
+    """Read ``events`` with the encoders of ``dataset``; its events are the known history, the new ones the part's own.
 
-    Users and items that ``dataset`` does not know are left out and counted in the notes. Raises :class:`DataError` if
-    nothing is left, or if an event is not later than the data set's last.
+    Columns are called as in ``dataset.schema``. Events of users and items that ``dataset`` does not know are left out, and
+    with timestamps those that are not later than its newest event; ``notes`` counts them. Nothing left is a
+    :class:`DataError`.
     """
-    known = dataset.events
-    later = read_dataset(events, schema=dataset.schema)
-    users = dataset.encoders.users.encode(later.encoders.users.ids)
-    items = dataset.encoders.items.encode(later.encoders.items.ids)
-    row = torch.from_numpy(np.concatenate(([0], users)))[later.events.rows()].long()
-    item = torch.from_numpy(np.concatenate(([0], items)))[later.events.items.long()]
-    keep = (row > 0) & (item > 0)
-    notes = (*later.notes, f"{int((~keep).sum())} of {len(keep)} later events have a user or an item that is not known: left out")
-    if not bool(keep.any()):
-        raise DataError("None of the later events has both a user and an item that the model knows. Are the ids the same?")
-    fresh = later.events.select(keep)
-    if known.times is not None and fresh.times is not None and len(known) and int(fresh.times.min()) <= int(known.times.max()):
-        raise DataError(
-            f"The events begin at {int(fresh.times.min())}, and the model's data goes on to {int(known.times.max())}: they are no "
-            "later events. Give a file of what came after."
+    table = open_table(events, "events", format)
+    schema = replace(dataset.schema, features=dataset.schema.of("context"), title=None)
+    check_schema(schema, table, items=None, users=None)
+    row_ids, item_ids, columns = read_events(table, schema)
+    rows = _indices(row_ids, dataset.encoders.users)
+    items = _indices(item_ids, dataset.encoders.items)
+    notes = list(columns.notes)
+    keep = np.ones(len(rows), dtype=np.bool_)
+    for known, what in ((rows > 0, "users" if schema.sequence == "user" else "sessions"), (items > 0, "items")):
+        if not known.all():
+            notes.append(
+                f"{table.name}: {int((~known).sum()):,} of {len(known):,} events are of {what} unknown before; they are left out"
+            )
+        keep &= known
+    before = dataset.events
+    if before.times is not None and len(before):
+        if not columns.has_times:
+            raise DataError(
+                f"{table.name}: not every event has a time, and the known events have. Keep only the rows that have one."
+            )
+        newest = int(before.times.max())
+        is_later = columns.keys[0] // columns.per_second > newest
+        if not is_later.all():
+            notes.append(
+                f"{table.name}: {int((~is_later).sum()):,} of {len(keep):,} events are not later than the known ones; they are left out"
+            )
+        keep &= is_later
+    if not keep.any():
+        raise DataError(f"{table.name} has no event to evaluate on. {'; '.join(notes)}.")
+    later, frame = arrange(columns, rows, items, num_rows=dataset.num_users, num_items=dataset.num_items, keep=keep)
+    order = torch.argsort(torch.cat((before.rows(), later.rows())), stable=True)
+    joined = _joined(before, later, order)
+    context = None
+    if dataset.context is not None and dataset.encoders.context is not None and frame is not None:
+        context = _stacked(dataset.context, dataset.encoders.context.encode(frame)).take(order)
+    start = joined.offsets[:-1] + before.lengths
+    return replace(
+        dataset, events=joined, target_start=start, context=context, notes=(*dataset.notes, *table.notes, *notes)
+    )
+
+
+def _indices(ids: pl.Series, vocabulary: Vocabulary) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+    """Indices of ids; the vocabulary's order may be any."""
+    known = pl.Series(vocabulary.ids.tolist(), dtype=pl.Int64 if vocabulary.is_integer else pl.String)
+    ids, known = same_kind(ids, known)
+    order = known.arg_sort()
+    place = np.concatenate(([0], order.to_numpy().astype(np.int32) + 1)).astype(np.int32)
+    return place[positions(ids, known.gather(order))]
+
+
+def _joined(first: Interactions, second: Interactions, order: Tensor) -> Interactions:
+    """The events of both, row by row."""
+
+    def column(name: str) -> Tensor | None:
+        parts = [getattr(events, name) for events in (first, second)]
+        return None if any(part is None for part in parts) else torch.cat(parts)[order]
+
+    items = torch.cat((first.items, second.items))[order]
+    offsets = running_total(first.lengths + second.lengths)
+    times = column("times")
+    return Interactions(
+        offsets,
+        items,
+        first.num_items,
+        times,
+        column("ratings"),
+        column("weights"),
+        column("liked"),
+        strict=times is not None,
+    )
+
+
+def _stacked(first: Features, second: Features) -> Features:
+    """The rows of ``first`` and then those of ``second``."""
+
+    def column(name: str) -> Tensor | None:
+        parts = [getattr(features, name) for features in (first, second)]
+        return None if any(part is None for part in parts) else torch.cat(parts)
+
+    multi = tuple(
+        Ragged(
+            torch.cat((upper.values, lower.values)), torch.cat((upper.offsets, lower.offsets[1:] + upper.offsets[-1]))
         )
-    rows = torch.cat((known.rows(), row[keep]))
-    order = torch.argsort(rows, stable=True)
-    columns = {}
-    for name in ("times", "ratings", "weights", "liked"):
-        old, new = getattr(known, name), getattr(fresh, name)
-        columns[name] = None if old is None or new is None else torch.cat((old, new))[order]
-    offsets = running_total(torch.bincount(rows, minlength=known.num_rows))
-    together = Interactions(offsets, torch.cat((known.items, item[keep].to(known.items.dtype)))[order], known.num_items, strict=known.strict, **columns)
-    return replace(dataset, events=together, target_start=offsets[:-1] + known.lengths, context=None, notes=notes)
+        for upper, lower in zip(first.multi, second.multi, strict=True)
+    )
+    return Features(first.layout, column("categorical"), multi, column("numeric"))

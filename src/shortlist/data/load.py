@@ -57,14 +57,16 @@ def read_dataset(
     [7, 5, 7]
     """
     if min_user_events < 1 or min_item_events < 1:
-        raise SettingsError(f"min_user_events and min_item_events are 1 or more; found {min_user_events} and {min_item_events}.")
+        raise SettingsError(
+            f"min_user_events and min_item_events are 1 or more; found {min_user_events} and {min_item_events}."
+        )
     event_table = open_table(events, "events", format)
     item_table = None if items is None else open_table(items, "items", format).loaded()
     user_table = None if users is None else open_table(users, "users", format).loaded()
     meaning, guesses = infer_schema(event_table, items=item_table, users=user_table, given=schema)
     if meaning.sequence == "session" and user_table is not None:
         raise SchemaError(
-            f"{user_table.name} describes users, and a row of the data set is a session. Leave it out, or set schema.sequence = \"user\"."
+            f'{user_table.name} describes users, and a row of the data set is a session. Leave it out, or set schema.sequence = "user".'
         )
     row_ids, item_ids, columns = read_events(event_table, meaning)
     if not columns.has_times:
@@ -81,9 +83,16 @@ def read_dataset(
         user_side = user_side.only_active(keep, min_user_events)
         item_side = item_side.only_active(keep, min_item_events)
     if len(user_side.ids) == 1:
-        notes.append(f"{event_table.name}: there is only one of the {sequences}, so nothing can be learnt from others' choices")
+        notes.append(
+            f"{event_table.name}: there is only one of the {sequences}, so nothing can be learnt from others' choices"
+        )
     interactions, context = arrange(
-        columns, user_side.events, item_side.events, num_rows=len(user_side.ids), num_items=len(item_side.ids), keep=keep
+        columns,
+        user_side.events,
+        item_side.events,
+        num_rows=len(user_side.ids),
+        num_items=len(item_side.ids),
+        keep=keep,
     )
     user_encoder, user_features = user_side.encode(meaning.of("user"))
     item_encoder, item_features = item_side.encode(meaning.of("item"))
@@ -98,14 +107,23 @@ def read_dataset(
     )
     encoded_context = None if context is None or context_encoder is None else context_encoder.encode(context)
     return Dataset(
-        meaning, encoders, interactions, interactions.offsets[:-1], user_features, item_features, encoded_context, tuple(notes)
+        meaning,
+        encoders,
+        interactions,
+        interactions.offsets[:-1],
+        user_features,
+        item_features,
+        encoded_context,
+        tuple(notes),
     )
 
 
 def open_table(source: Any, role: Role, format: str | None) -> Table:
     """Open a source as its format says; MovieLens' files are known by their names."""
     if format not in (None, "movielens"):
-        raise SettingsError(f"There is no format {format!r}. Formats: movielens; leave it out for plain files and frames.")
+        raise SettingsError(
+            f"There is no format {format!r}. Formats: movielens; leave it out for plain files and frames."
+        )
     if format is None and is_movielens(source, role):
         table = read_movielens(source, role=role)
         return replace(table, notes=(f"{table.name}: read as MovieLens' {role}", *table.notes))
@@ -153,7 +171,13 @@ ID = "\0id"
 
 
 def _join(
-    event_ids: pl.Series, events_name: str, table: Table | None, id_name: str | None, role: str, plural: str, notes: list[str]
+    event_ids: pl.Series,
+    events_name: str,
+    table: Table | None,
+    id_name: str | None,
+    role: str,
+    plural: str,
+    notes: list[str],
 ) -> _Side:
     """Bring the ids of the events and of a table together."""
     if table is None or id_name is None:
@@ -167,7 +191,9 @@ def _join(
     if (event_ids.dtype == pl.String) != (table_ids.dtype == pl.String):
         event_ids, table_ids = same_kind(event_ids, table_ids)
         kind = "text" if table_ids.dtype == pl.String else "numbers"
-        notes.append(f"{table.name}: the {role}s are text here or in {events_name} and numbers in the other; both are read as {kind}")
+        notes.append(
+            f"{table.name}: the {role}s are text here or in {events_name} and numbers in the other; both are read as {kind}"
+        )
     in_events = distinct(event_ids)
     table_ids = table_ids.cast(in_events.dtype)
     rows = frame.drop(column).insert_column(0, table_ids.alias(ID))
@@ -179,7 +205,9 @@ def _join(
         notes.append(f"{table.name}: {without_events:,} of {len(unique):,} {plural} have no event; they are kept")
     without_row = int((~in_events.is_in(unique[ID].implode())).sum())
     if without_row:
-        notes.append(f"{events_name}: {without_row:,} of {len(in_events):,} {plural} are not in {table.name}; their features are unknown")
+        notes.append(
+            f"{events_name}: {without_row:,} of {len(in_events):,} {plural} are not in {table.name}; their features are unknown"
+        )
     ids = distinct(pl.concat([in_events, unique[ID].alias(in_events.name)]))
     return _Side(ids, positions(event_ids, ids), unique, plural)
 
@@ -190,19 +218,27 @@ def _without_repeats(columns: EventColumns, users: _Side, items: _Side, name: st
         return None
     count = int((~keep).sum())
     if not columns.has_times and "ratings" not in columns.values:
-        notes.append(f"{name}: {count:,} rows repeat an earlier one; they are kept, as without times they may be events of their own")
+        notes.append(
+            f"{name}: {count:,} rows repeat an earlier one; they are kept, as without times they may be events of their own"
+        )
         return None
     notes.append(f"{name}: {count:,} rows repeat an earlier one and were dropped")
     return keep
 
 
-def _core(users: _Side, items: _Side, keep: Bools | None, min_user_events: int, min_item_events: int, notes: list[str]) -> Bools:
+def _core(
+    users: _Side, items: _Side, keep: Bools | None, min_user_events: int, min_item_events: int, notes: list[str]
+) -> Bools:
     chosen = np.ones(len(users.events), dtype=np.bool_) if keep is None else keep
     before = int(chosen.sum())
     remaining = chosen.copy()
-    remaining[chosen] = core(users.events[chosen], items.events[chosen], min_row_events=min_user_events, min_item_events=min_item_events)
+    remaining[chosen] = core(
+        users.events[chosen], items.events[chosen], min_row_events=min_user_events, min_item_events=min_item_events
+    )
     wanted = f"{users.plural} with at least {min_user_events} events and items with at least {min_item_events}"
     if not remaining.any():
-        raise DataError(f"None of {before:,} events is left by min_user_events and min_item_events ({wanted}). Lower them.")
+        raise DataError(
+            f"None of {before:,} events is left by min_user_events and min_item_events ({wanted}). Lower them."
+        )
     notes.append(f"kept {int(remaining.sum()):,} of {before:,} events: {wanted}")
     return remaining

@@ -25,7 +25,9 @@ EARLIEST_TIME = 100_000_000  # … and one from this on holds timestamps (1973)
 
 
 Types = Mapping[str, pl.DataType | type[pl.DataType]]
-Read = Callable[[Sequence[str], Types | None], pl.DataFrame]  # some columns, with other types; None: ones that fit every row
+Read = Callable[
+    [Sequence[str], Types | None], pl.DataFrame
+]  # some columns, with other types; None: ones that fit every row
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def scan_text(path: Path) -> TextScan:
     if not lines:
         raise DataError(f"{path} is empty. Give a file with a header line and one line for each row.")
     separator = sniff_separator(lines)
-    quote = None if any(line.count('"') % 2 for line in lines) else '"'
+    quote = _quote(sample, separator) if has_quotes else None
     first = [field.strip().strip('"') for field in lines[0].split(separator)]
     scan = partial(pl.scan_csv, separator=separator, quote_char=quote)
     headless = all(_is_number(field) for field in first)
@@ -60,14 +62,20 @@ def scan_text(path: Path) -> TextScan:
         zero_led = strings[name].filter(strings[name].str.contains(r"^0\d"))
         if kind.is_integer() and len(zero_led):
             types[name] = pl.String()
-            notes.append(f"{path.name}: {name} is read as text, because values such as {zero_led[0]!r} would lose their zeros")
+            notes.append(
+                f"{path.name}: {name} is read as text, because values such as {zero_led[0]!r} would lose their zeros"
+            )
     kept_as_text = {name: pl.String for name, kind in types.items() if kind == pl.String}
 
     in_blocks = not has_quotes and sample[:1].strip() != b""
 
     def read(columns: Sequence[str], wanted: Types | None) -> pl.DataFrame:
         if wanted is None:
-            return scan(source, infer_schema_length=None, schema_overrides=kept_as_text).select(columns).collect(engine="streaming")
+            return (
+                scan(source, infer_schema_length=None, schema_overrides=kept_as_text)
+                .select(columns)
+                .collect(engine="streaming")
+            )
         schema = {**types, **wanted}
         if not in_blocks:
             return scan(source, schema=schema).select(columns).collect(engine="streaming")
@@ -111,12 +119,13 @@ def sniff_separator(lines: list[str]) -> str:
     >>> sniff_separator(["12 7", "12 9"])
     ' '
     """
-    bare = [re.sub(r'"[^"]*"', "", line) for line in lines]
-    counts = {separator: [line.count(separator) for line in bare] for separator in SEPARATORS}
-    found = [separator for separator in SEPARATORS if min(counts[separator]) > 0]
-    if found:
-        return max(found, key=lambda separator: (len(set(counts[separator])) == 1, min(counts[separator])))
-    words = [line.split(" ") for line in bare]
+    whole = re.sub(r'"[^"]*"', "", "\n".join(lines)).splitlines()  # quotes may span lines, or be part of the text
+    for bare in ([re.sub(r'"[^"]*"', "", line) for line in lines], whole):
+        counts = {separator: [line.count(separator) for line in bare] for separator in SEPARATORS}
+        found = [separator for separator in SEPARATORS if min(counts[separator]) > 0]
+        if found:
+            return max(found, key=lambda separator: (len(set(counts[separator])) == 1, min(counts[separator])))
+    words = [line.split(" ") for line in lines]
     is_table = len(words[0]) > 1 and len({len(fields) for fields in words}) == 1
     return " " if is_table and all(_is_number(field) for fields in words for field in fields) else ","
 
@@ -151,6 +160,15 @@ def _sample(source: Path | bytes) -> bytes:
         with source.open("rb") as file:
             sample = file.read(SAMPLE_BYTES)
     return sample if len(sample) < SAMPLE_BYTES or b"\n" not in sample else sample[: sample.rindex(b"\n") + 1]
+
+
+def _quote(sample: bytes, separator: str) -> str | None:
+    """The quote character, or None where quotes are part of the text: a field begins with one that never closes."""
+    try:
+        pl.scan_csv(sample, separator=separator, quote_char='"', infer_schema=False).collect()
+    except pl.exceptions.ComputeError:
+        return None
+    return '"'
 
 
 def _is_number(field: str) -> bool:

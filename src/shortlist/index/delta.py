@@ -17,6 +17,10 @@ from shortlist.errors import SearchError
 from shortlist.index.checks import checked_items, checked_vectors, stored
 from shortlist.index.table import Table, candidates, contains, merged
 
+_SCATTERED = (
+    2  # a search's scattered inner products cost half (one request) to eight times (a batch) as much as exact ones
+)
+
 
 class Searcher(Protocol):
     """A library's index over n vectors, by row. It never changes, and several threads may search it at once."""
@@ -115,20 +119,17 @@ class Overlay:
             return self._search_group(queries, k, filter, among, num_open, fetch=k, exclude=None)
         # Requests are searched with those that exclude about as many items, so that one long list slows only itself.
         exclude = self.main.find(filter.exclude)  # (B, X)
-        longest = (exclude < len(self.main.items)).sum(1)
-        extra = torch.where(longest > 0, 2 ** longest.clamp(min=1).log2().ceil(), 0).to(torch.int64)
-        groups = sorted(set(extra.tolist()))
-        if len(groups) == 1:
-            return self._search_group(queries, k, filter, among, num_open, fetch=k + groups[0], exclude=exclude)
-        items = torch.empty((len(queries), k), dtype=torch.int64)
-        scores = torch.empty((len(queries), k))
-        for more in groups:
+        known = (exclude < len(self.main.items)).sum(1)
+        extra = torch.where(known > 0, 2 ** known.clamp(min=1).log2().ceil(), 0).to(torch.int64)
+        found = Candidates(torch.empty((len(queries), k), dtype=torch.int64), torch.empty((len(queries), k)))
+        for more in sorted(set(extra.tolist())):
             rows = (extra == more).nonzero().squeeze(1)
+            group_exclude = exclude[rows] if more else None
             part = self._search_group(
-                queries[rows], k, filter.take(rows), among, num_open, fetch=k + more, exclude=exclude[rows]
+                queries[rows], k, filter.take(rows), among, num_open, fetch=k + more, exclude=group_exclude
             )
-            items[rows], scores[rows] = part.items, part.scores
-        return Candidates(items, scores)
+            found.items[rows], found.scores[rows] = part.items, part.scores
+        return found
 
     def _search_group(
         self,
@@ -146,8 +147,9 @@ class Overlay:
         if not num_open:
             return self.main.search(queries, k, filter)
         share, fetch = num_open / num_rows, min(fetch, num_open)
+        # By the request alone, never by the batch it came in: the same request gets the same answer.
         is_filtered = among is not None or exclude is not None
-        if is_filtered and self._exact_is_cheaper(len(queries), num_open, self.searcher.effort(fetch, share=share)):
+        if is_filtered and num_open <= _SCATTERED * self.searcher.effort(fetch, share=share):
             return self.main.search(queries, k, filter)
         scores, rows = self.searcher.nearest(queries, fetch, among=among, share=share)
         if exclude is not None:
@@ -160,15 +162,6 @@ class Overlay:
             exact = self.main.search(queries[short], k, filter.take(short))
             found.items[short], found.scores[short] = exact.items, exact.scores
         return found
-
-    @staticmethod
-    def _exact_is_cheaper(num_queries: int, num_open: int, effort: float) -> bool:
-        """Whether scoring all open rows costs less than ``effort`` scattered ones for each query.
-
-        Picking the open rows out costs the batch once what sixteen products cost; a product in a batch costs an eighth
-        of a scattered one (measured at D = 64).
-        """
-        return num_open * (16 + num_queries) <= 8 * num_queries * effort
 
 
 def overlay(main: Table, searcher: Searcher) -> Overlay:

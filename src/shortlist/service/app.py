@@ -49,7 +49,7 @@ def create_app(recommender: Recommender) -> Starlette:
         return _json(200, {"status": "live"})
 
     async def ready(_: Request) -> Response:
-        return _json(200, {"status": "ready", "model": recommender.model.name, "items": recommender.dataset.num_items})
+        return _json(200, {"status": "ready", "model": recommender.funnel.retriever.name, "items": recommender.dataset.num_items})
 
     routes = [
         Route("/recommend", recommend, methods=["POST"]),
