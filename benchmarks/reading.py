@@ -41,7 +41,9 @@ def main() -> None:
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps({"machine": facts(), "results": results}, indent=2) + "\n")
     for name, result in results.items():
-        print(f"{name}: {result['seconds']:.2f} s, peak {result['peak_bytes'] / 1e6:.0f} MB = {result['peak_over_arrays']:.1f} x the arrays")
+        print(
+            f"{name}: {result['seconds']:.2f} s, peak {result['peak_bytes'] / 1e6:.0f} MB = {result['peak_over_arrays']:.1f} x the arrays"
+        )
     print(f"wrote {RESULT}")
 
 
@@ -60,7 +62,9 @@ def plain_files(ratings: Path, folder: Path) -> dict[str, Path]:
 def summary(path: Path, repeats: int) -> dict[str, float]:
     """The median time and memory of several readings in fresh processes."""
     command = [sys.executable, str(Path(__file__).resolve()), "--one", str(path)]
-    runs = [json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(repeats)]
+    runs = [
+        json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(repeats)
+    ]
     middle = {key: sorted(run[key] for run in runs)[repeats // 2] for key in runs[0]}
     return {
         **middle,

@@ -15,7 +15,6 @@ ROOT = Path(__file__).resolve().parents[1]
 USERS, ITEMS, EVENTS = 12, 20, 150
 
 
-
 def _folder(variable: str, name: str) -> Path:
     """The folder that ``variable`` names, else ``../shared/name``; absent, the test is skipped, or fails if it was named."""
     named = os.environ.get(variable)

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
-from safetensors.torch import save_file
+from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from shortlist.config import from_dict, to_dict
@@ -76,7 +76,9 @@ def write_bundle(path: str | Path, bundle: Bundle) -> None:
         _fill(temporary, bundle)
         _put_in_place(temporary, target)
     except OSError as error:
-        raise BundleError(f"Cannot write the bundle {target}: {error.strerror or error}. Nothing was changed there.") from error
+        raise BundleError(
+            f"Cannot write the bundle {target}: {error.strerror or error}. Nothing was changed there."
+        ) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -89,20 +91,25 @@ def read_bundle(path: str | Path) -> Bundle:
     try:
         return _assemble(manifest, contents)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, SafetensorError) as error:
-        raise BundleError(f"{folder} has a valid checksum and contents that make no sense ({error}). Write it anew.") from error
+        raise BundleError(
+            f"{folder} has a valid checksum and contents that make no sense ({error}). Write it anew."
+        ) from error
 
 
 def _fill(folder: Path, bundle: Bundle) -> None:
     schema = bundle.dataset.schema.to_dict()
     _write_json(folder / "encoders.json", bundle.dataset.encoders.to_dict())
-    save_file(_dataset_tensors(bundle.dataset), folder / "dataset.safetensors")
+    _write_tensors(folder / "dataset.safetensors", _dataset_tensors(bundle.dataset))
     if bundle.held_out is not None:
-        save_file(_event_tensors(bundle.held_out), folder / "held_out.safetensors")
+        _write_tensors(folder / "held_out.safetensors", _event_tensors(bundle.held_out))
     for name, part in bundle.parts.items():
-        save_file({key: value.contiguous() for key, value in part.weights.items()}, folder / f"{name}.safetensors")
+        _write_tensors(folder / f"{name}.safetensors", part.weights)
     if bundle.index is not None:
-        save_file({key: value.contiguous() for key, value in bundle.index[1].items()}, folder / "index.safetensors")
-    files = {file.name: {"bytes": file.stat().st_size, "sha256": _digest(file.read_bytes())} for file in sorted(folder.iterdir())}
+        _write_tensors(folder / "index.safetensors", bundle.index[1])
+    files = {
+        file.name: {"bytes": file.stat().st_size, "sha256": _digest(file.read_bytes())}
+        for file in sorted(folder.iterdir())
+    }
     manifest = {
         "format": FORMAT,
         "files": files,
@@ -113,7 +120,9 @@ def _fill(folder: Path, bundle: Bundle) -> None:
         "strict": bundle.dataset.events.strict,
         "held_out_strict": bundle.held_out is not None and bundle.held_out.events.strict,
         "notes": list(bundle.dataset.notes),
-        "parts": {name: {"settings": to_dict(part.settings), "facts": part.facts} for name, part in bundle.parts.items()},
+        "parts": {
+            name: {"settings": to_dict(part.settings), "facts": part.facts} for name, part in bundle.parts.items()
+        },
         "index": None if bundle.index is None else to_dict(bundle.index[0]),
         "facts": bundle.facts,
     }
@@ -171,28 +180,39 @@ def _checked_file(folder: Path, name: str, stated: Any) -> bytes:
         raise BundleError(f"{folder} lacks its file {name} (or has a link in its place). Restore the bundle.")
     data = file.read_bytes()
     if not isinstance(stated, dict) or len(data) != stated.get("bytes") or _digest(data) != stated.get("sha256"):
-        raise BundleError(f"{file} is not what the bundle was written with: its size or SHA-256 differs. Restore the bundle.")
+        raise BundleError(
+            f"{file} is not what the bundle was written with: its size or SHA-256 differs. Restore the bundle."
+        )
     return data
 
 
 def _assemble(manifest: dict[str, Any], contents: dict[str, bytes]) -> Bundle:
-    tensors = {name.removesuffix(".safetensors"): tensors_from_bytes(data) for name, data in contents.items() if name.endswith(".safetensors")}
+    tensors = {
+        name.removesuffix(".safetensors"): tensors_from_bytes(data)
+        for name, data in contents.items()
+        if name.endswith(".safetensors")
+    }
     encoders = Encoders.from_dict(json.loads(contents["encoders.json"]))
     arrays = tensors["dataset"]
     tables = {
-        name: None if layout is None else _features_from(layout, arrays, name) for name, layout in manifest["layouts"].items()
+        name: None if layout is None else _features_from(layout, arrays, name)
+        for name, layout in manifest["layouts"].items()
     }
     schema, num_items = Schema.from_dict(manifest["schema"]), manifest["num_items"]
     events = _events_from(arrays, num_items, manifest["strict"])
     notes = tuple(manifest["notes"])
-    dataset = Dataset(schema, encoders, events, arrays["target_start"], tables["user"], tables["item"], tables["context"], notes)
+    dataset = Dataset(
+        schema, encoders, events, arrays["target_start"], tables["user"], tables["item"], tables["context"], notes
+    )
     held_out = None
     if "held_out" in tensors:
         later = tensors["held_out"]
         layout = manifest["layouts"]["context"]
         context = None if layout is None else _features_from(layout, later, "context")
         held = _events_from(later, num_items, manifest["held_out_strict"])
-        held_out = Dataset(schema, encoders, held, later["target_start"], tables["user"], tables["item"], context, notes)
+        held_out = Dataset(
+            schema, encoders, held, later["target_start"], tables["user"], tables["item"], context, notes
+        )
     parts = {
         name: Part(from_dict(stated["settings"], AnyModel, where=name), tensors[name], stated["facts"])
         for name, stated in manifest["parts"].items()
@@ -219,8 +239,8 @@ def _dataset_tensors(dataset: Dataset) -> dict[str, Tensor]:
 def _event_tensors(dataset: Dataset) -> dict[str, Tensor]:
     events = dataset.events
     columns = {name: getattr(events, name) for name in ("offsets", "items", "times", "ratings", "weights", "liked")}
-    tensors = {f"events_{name}": column.clone() for name, column in columns.items() if column is not None}
-    tensors["target_start"] = dataset.target_start.clone()
+    tensors = {f"events_{name}": column for name, column in columns.items() if column is not None}
+    tensors["target_start"] = dataset.target_start
     return tensors | ({} if dataset.context is None else _feature_tensors(dataset.context, "context"))
 
 
@@ -229,7 +249,9 @@ def _events_from(arrays: dict[str, Tensor], num_items: int, strict: bool) -> Int
         return arrays.get(f"events_{name}")
 
     offsets, items = arrays["events_offsets"], arrays["events_items"]
-    return Interactions(offsets, items, num_items, column("times"), column("ratings"), column("weights"), column("liked"), strict)
+    return Interactions(
+        offsets, items, num_items, column("times"), column("ratings"), column("weights"), column("liked"), strict
+    )
 
 
 def _feature_tensors(features: Features, name: str) -> dict[str, Tensor]:
@@ -241,7 +263,9 @@ def _feature_tensors(features: Features, name: str) -> dict[str, Tensor]:
 
 def _features_from(layout: dict[str, Any], arrays: dict[str, Tensor], name: str) -> Features:
     sizes = FeatureLayout(tuple(layout["categorical"]), tuple(layout["multi"]), layout["numeric"])
-    multi = tuple(Ragged(arrays[f"{name}_multi{n}_values"], arrays[f"{name}_multi{n}_offsets"]) for n in range(len(sizes.multi)))
+    multi = tuple(
+        Ragged(arrays[f"{name}_multi{n}_values"], arrays[f"{name}_multi{n}_offsets"]) for n in range(len(sizes.multi))
+    )
     return Features(sizes, arrays.get(f"{name}_categorical"), multi, arrays.get(f"{name}_numeric"))
 
 
@@ -250,6 +274,10 @@ def _layout_dict(features: Features | None) -> dict[str, Any] | None:
         return None
     layout = features.layout
     return {"categorical": list(layout.categorical), "multi": list(layout.multi), "numeric": layout.numeric}
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    path.write_bytes(tensors_to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}))
 
 
 def _write_json(path: Path, values: Any) -> None:

@@ -25,7 +25,13 @@ def app() -> None:
 
 
 @app.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("demo.bundle"), show_default=True, help="The bundle to write.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("demo.bundle"),
+    show_default=True,
+    help="The bundle to write.",
+)
 @_as_json
 def demo(out: Path, as_json: bool) -> None:
     """Make a small shop, train on it, evaluate, and show one user's shortlist."""
@@ -49,7 +55,9 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option("--config", type=click.Path(path_type=Path), help="A TOML file with settings.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting, such as training.epochs=5.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The bundle to write.")
-@click.option("--run-dir", type=click.Path(path_type=Path), help="Where logs and checkpoints go; a killed run resumes from there.")
+@click.option(
+    "--run-dir", type=click.Path(path_type=Path), help="Where logs and checkpoints go; a killed run resumes from there."
+)
 @_as_json
 def train(
     events: str,
@@ -81,13 +89,17 @@ def train(
     if as_json:
         _print_json({"bundle": str(out), "notes": list(prepared.dataset.notes), "split": prepared.describe()})
         return
-    click.echo(f"\nWrote {out}. Next:\n  shortlist evaluate {out}\n  shortlist recommend {out} --user ID\n  shortlist serve {out}")
+    click.echo(
+        f"\nWrote {out}. Next:\n  shortlist evaluate {out}\n  shortlist recommend {out} --user ID\n  shortlist serve {out}"
+    )
 
 
 @app.command()
 @click.argument("bundle")
 @click.argument("events", required=False)
-@click.option("--metrics", default="hr@10,ndcg@10,recall@20,mrr@10,coverage@10", show_default=True, help="Separated by commas.")
+@click.option(
+    "--metrics", default="hr@10,ndcg@10,recall@20,mrr@10,coverage@10", show_default=True, help="Separated by commas."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the report as JSON.")
 @_as_json
 def evaluate(bundle: str, events: str | None, metrics: str, out: Path | None, as_json: bool) -> None:
@@ -113,10 +125,17 @@ def evaluate(bundle: str, events: str | None, metrics: str, out: Path | None, as
 @click.option("--out", type=click.Path(path_type=Path), help="Write .parquet, .csv or .json instead of printing.")
 @_as_json
 def recommend(
-    bundle: str, users: tuple[str, ...], everyone: bool, events: str | None, k: int, repeats: bool, out: Path | None, as_json: bool
+    bundle: str,
+    users: tuple[str, ...],
+    everyone: bool,
+    events: str | None,
+    k: int,
+    repeats: bool,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Print or write the best items of users, by the recommender saved as BUNDLE."""
-    import polars
+    import polars as pl
 
     from shortlist import workflow
     from shortlist.files import write_frame
@@ -127,7 +146,7 @@ def recommend(
     asked = recommender.known_users() if everyone else list(users) if users else None
     frame = recommender.recommend(asked, events=events, k=k, exclude_seen=not repeats)
     if recommender.dataset.encoders.titles is not None:
-        frame = frame.with_columns(title=polars.Series(recommender.titles(frame["item_id"].to_list()), dtype=polars.String))
+        frame = frame.with_columns(title=pl.Series(recommender.titles(frame["item_id"].to_list()), dtype=pl.String))
     if out is not None:
         write_frame(frame, out)
         click.echo(f"Wrote {len(frame)} rows to {out}.", err=True)
@@ -162,7 +181,7 @@ def validate(events: str, items: str | None, users: str | None, file_format: str
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         app(standalone_mode=True)
     except ShortlistError as error:
@@ -187,5 +206,7 @@ def _print_frame(frame: pl.DataFrame) -> None:
     for name, kind in frame.schema.items():
         table.add_column(name, justify="right" if kind.is_numeric() else "left")
     for row in frame.iter_rows():
-        table.add_row(*("" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row))
+        table.add_row(
+            *("" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row)
+        )
     Console().print(table)

@@ -53,7 +53,7 @@ def settings_type(name: str, union: Any) -> type[Any]:
     >>> settings_type("two_tower", AnyModel).__name__
     'TwoTower'
     """
-    classes = {_plain(kind.__name__): kind for kind in get_args(union) if dataclasses.is_dataclass(kind)}
+    classes: dict[str, type[Any]] = {_plain(kind.__name__): kind for kind in get_args(union)}
     if _plain(name) not in classes:
         names = [_snake(kind.__name__) for kind in classes.values()]
         raise SettingsError(f"There is no {name!r}.{nearest(name, names)} There are: {', '.join(names)}.")
@@ -97,7 +97,8 @@ def load_config(
             raise SettingsError(f"{path} is not TOML: {error}.") from error
     for key, name in (("retriever", retriever), ("ranker", ranker), ("index", index)):
         if name is not None:
-            before = tree.get(key) if isinstance(tree.get(key), dict) else {}
+            found = tree.get(key)
+            before: dict[str, Any] = found if isinstance(found, dict) else {}
             same = before and _plain(str(before.get("type", ""))) == _plain(name)
             tree[key] = {**before, "type": name} if same else {"type": name}
     for override in overrides:
@@ -113,7 +114,9 @@ def load_config(
         index=_part(tree, "index", AnyIndex, "auto"),
         candidates=_convert(tree.get("candidates", 200), int, "candidates"),
         training=_convert(tree.get("training", {}), Training, "training"),
-        ranker_training=_convert(tree["ranker_training"], Training, "ranker_training") if "ranker_training" in tree else None,
+        ranker_training=_convert(tree["ranker_training"], Training, "ranker_training")
+        if "ranker_training" in tree
+        else None,
     )
 
 
@@ -152,7 +155,9 @@ def _convert(values: Any, kind: Any, where: str) -> Any:
         known = [item.name for item in dataclasses.fields(kind)]
         for key in values:
             if key not in known:
-                raise SettingsError(f"{where} has no setting {key!r}.{nearest(key, known)} Settings: {', '.join(known)}.")
+                raise SettingsError(
+                    f"{where} has no setting {key!r}.{nearest(key, known)} Settings: {', '.join(known)}."
+                )
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:

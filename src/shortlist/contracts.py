@@ -7,7 +7,7 @@ D embedding width, E kinds of evidence. Index 0 is unknown/padding for users and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
@@ -17,9 +17,26 @@ from shortlist.features import FeatureLayout, Features, Ragged
 from shortlist.interactions import Interactions
 
 __all__ = [
-    "Batches", "Candidates", "CandidateSource", "Catalogue", "Examples", "EvaluationBatch", "FeatureLayout", "Features", "Filter",
-    "Interactions", "ItemIndex", "ModelSettings", "Ragged", "Ranker", "Requests", "Retriever", "Sampling", "Solver",
-    "Stages", "Trainable",
+    "Batches",
+    "CandidateSource",
+    "Candidates",
+    "Catalogue",
+    "EvaluationBatch",
+    "Examples",
+    "FeatureLayout",
+    "Features",
+    "Filter",
+    "Interactions",
+    "ItemIndex",
+    "ModelSettings",
+    "Ragged",
+    "Ranker",
+    "Requests",
+    "Retriever",
+    "Sampling",
+    "Solver",
+    "Stages",
+    "Trainable",
 ]  # fmt: skip
 
 
@@ -43,9 +60,11 @@ class Requests:
 
     def take(self, rows: Tensor) -> Requests:
         """The given requests (B',), in that order."""
-        parts = (getattr(self, name) for name in self.__dataclass_fields__)
-        taken = [None if part is None else part.take(rows) if isinstance(part, Features) else part[rows] for part in parts]
-        return Requests(*taken)
+        taken: dict[str, Any] = {}
+        for name in self.__dataclass_fields__:
+            part = getattr(self, name)
+            taken[name] = None if part is None else part.take(rows) if isinstance(part, Features) else part[rows]
+        return Requests(**taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +142,11 @@ class Candidates:
         """The best ``k`` by new ``scores`` (B, C); empty slots stay last, equal scores keep their order."""
         ranked, order = torch.sort(scores.masked_fill(~self.valid, -torch.inf), dim=1, descending=True, stable=True)
         order = order[:, :k]
-        evidence = None if self.evidence is None else self.evidence.gather(1, order[..., None].expand(-1, -1, self.evidence.shape[2]))
+        evidence = (
+            None
+            if self.evidence is None
+            else self.evidence.gather(1, order[..., None].expand(-1, -1, self.evidence.shape[2]))
+        )
         return Candidates(self.items.gather(1, order), ranked[:, :k], evidence)
 
     @classmethod

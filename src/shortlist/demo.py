@@ -124,6 +124,8 @@ def run_demo(out: str | Path, *, seed: int = 0, show: bool = False) -> DemoResul
 
 def _busy_user(shop: Shop) -> str:
     """The user with the most events: the one with the most to show."""
-    counts = shop.events.group_by("user_id", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
+    counts = (
+        shop.events.group_by("user_id", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
+    )
     user: str = counts["user_id"][0]
     return user

@@ -5,6 +5,7 @@ It does not know where the values came from; ``data.encode`` makes it from frame
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -102,3 +103,13 @@ def spans(starts: Tensor, lengths: Tensor) -> Tensor:
     total = int(ends[-1]) if len(ends) else 0
     shift = torch.repeat_interleave(starts - (ends - lengths), lengths, output_size=total)
     return torch.arange(total, device=starts.device) + shift
+
+
+def blocks(num: int, size: int) -> Iterator[Tensor]:
+    """The positions 0 … ``num`` - 1 in blocks of at most ``size``.
+
+    >>> [block.tolist() for block in blocks(5, 2)]
+    [[0, 1], [2, 3], [4]]
+    """
+    for start in range(0, num, size):
+        yield torch.arange(start, min(start + size, num))

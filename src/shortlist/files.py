@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
 def write_frame(frame: pl.DataFrame, path: Path) -> None:
     """Write a frame as .parquet, .csv or .json, beside its place and then renamed."""
-    writers = {".parquet": frame.write_parquet, ".csv": frame.write_csv, ".json": frame.write_json}
+    writers: dict[str, Callable[[Path], object]] = {
+        ".parquet": frame.write_parquet,
+        ".csv": frame.write_csv,
+        ".json": frame.write_json,
+    }
     if path.suffix not in writers:
         raise DataError(f"{path} ends in {path.suffix or 'nothing'!r}. Frames are written as: {', '.join(writers)}.")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -7,18 +7,38 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from shortlist.contracts import Candidates, CandidateSource, Catalogue, EvaluationBatch, Filter, ModelSettings, Requests, Retriever, Solver, Stages, Trainable
-from shortlist.data.batches import ListBatches, PairBatches, evaluation_batches, list_positions, requests_at, seen_and_next
+from shortlist.contracts import (
+    Candidates,
+    CandidateSource,
+    Catalogue,
+    EvaluationBatch,
+    Filter,
+    ModelSettings,
+    Requests,
+    Retriever,
+    Solver,
+    Stages,
+    Trainable,
+)
+from shortlist.data.batches import (
+    ListBatches,
+    PairBatches,
+    evaluation_batches,
+    list_positions,
+    requests_at,
+    seen_and_next,
+)
 from shortlist.data.dataset import Dataset
 from shortlist.data.split import hold_last
 from shortlist.errors import TrainingError
 from shortlist.evaluation import evaluate as evaluate_ranking
 from shortlist.evaluation.pointwise import rmse
+from shortlist.features import blocks
+from shortlist.funnel import EVIDENCE, Funnel
 from shortlist.index import Exact
 from shortlist.model import Model, TrainedUntil, history_width, pair_scores
-from shortlist.funnel import EVIDENCE, Funnel
 from shortlist.training import Training, TrainingLog
 from shortlist.training import train as run_loop
 
@@ -95,7 +115,9 @@ def _fit_part(
     sampling, batch_size = settings.sampling, training.batch_size
     assert sampling is not None
     assert batch_size is not None
-    validate = None if validation is None else _validator(model, validation, training.metric, candidates_from, candidates)
+    validate = (
+        None if validation is None else _validator(model, validation, training.metric, candidates_from, candidates)
+    )
     if candidates_from is None:
         pairs = PairBatches(train, sampling, batch_size=batch_size, seed=training.seed)
         return replace(model, log=_run(model, pairs, validate, run_dir, show))
@@ -111,22 +133,36 @@ def _run(
     model: Model, batches: PairBatches | ListBatches, validate: Validate | None, run_dir: Path | None, show: bool
 ) -> TrainingLog:
     if batches.num_examples == 0:
-        raise TrainingError("There is nothing to learn from: no liked events in this part. Check schema.positive and the split.")
+        raise TrainingError(
+            "There is nothing to learn from: no liked events in this part. Check schema.positive and the split."
+        )
     assert model.training is not None
-    identity = {"settings": repr(model.settings), "examples": batches.num_examples, "events": model.trained_until.extent}
+    identity = {
+        "settings": repr(model.settings),
+        "examples": batches.num_examples,
+        "events": model.trained_until.extent,
+    }
     return run_loop(
-        model.network, batches, settings=model.training, validate=validate, run_dir=run_dir, show=show, identity=identity
+        model.network,
+        batches,
+        settings=model.training,
+        validate=validate,
+        run_dir=run_dir,
+        show=show,
+        identity=identity,
     )
 
 
-def _candidate_lists(retriever: Model, train: Dataset, candidates: int, training: Training, history: int) -> ListBatches:
+def _candidate_lists(
+    retriever: Model, train: Dataset, candidates: int, training: Training, history: int
+) -> ListBatches:
     """The retriever's candidates at the moments of the part's own events; a list that misses every positive is left out."""
     funnel = Funnel.of(retriever, index=Exact())
     positions = list_positions(train, most=MOST_LISTS, seed=training.seed)
     requests = requests_at(train, positions, history=max(history, retriever.history))
     found: list[Candidates] = []
     labels: list[Tensor] = []  # (B, C)
-    for block in torch.arange(len(positions)).split(1024):
+    for block in blocks(len(positions), 1024):
         seen, following = seen_and_next(train, positions[block])
         candidates_found = funnel.retrieve(requests.take(block), candidates, filter=seen)
         found.append(candidates_found)
@@ -140,10 +176,14 @@ def _candidate_lists(retriever: Model, train: Dataset, candidates: int, training
         )
     assert training.batch_size is not None
     rows = max(training.batch_size // 16, 32)  # a list has hundreds of items
-    return ListBatches(requests.take(useful), lists.take(useful), wanted[useful].float(), batch_size=rows, seed=training.seed)
+    return ListBatches(
+        requests.take(useful), lists.take(useful), wanted[useful].float(), batch_size=rows, seed=training.seed
+    )
 
 
-def _validator(model: Model, validation: Dataset, metric: str, candidates_from: Model | None, candidates: int) -> Validate:
+def _validator(
+    model: Model, validation: Dataset, metric: str, candidates_from: Model | None, candidates: int
+) -> Validate:
     """What early stopping watches, computed by the evaluation that users run."""
     if metric == "rmse":
         return lambda: {"rmse": _rmse(model, validation)}
@@ -165,7 +205,9 @@ def _validator(model: Model, validation: Dataset, metric: str, candidates_from: 
     return validate
 
 
-def _figures(shortlist: Callable[..., Stages], batches: list[EvaluationBatch], metric: str, catalogue: Catalogue) -> dict[str, float]:
+def _figures(
+    shortlist: Callable[..., Stages], batches: list[EvaluationBatch], metric: str, catalogue: Catalogue
+) -> dict[str, float]:
     report = evaluate_ranking(shortlist, batches, metrics=(metric,), num_items=catalogue.num_items, bootstrap=0)
     return {metric: report[metric].value}
 
@@ -175,12 +217,12 @@ def _rank_everything(model: Model) -> Callable[..., Stages]:
     items = torch.arange(model.dataset.num_items + 1)
 
     def shortlist(requests: Requests, *, k: int, filter: Filter | None = None) -> Stages:
-        blocks = []
-        for rows in torch.arange(len(requests)).split(max(1, 4_000_000 // len(items))):
+        found: list[Candidates] = []
+        for rows in blocks(len(requests), max(1, 4_000_000 // len(items))):
             scores = pair_scores(model.network, requests.take(rows), items.expand(len(rows), -1)).clone()
-            blocks.append(Candidates.top(scores, k, None if filter is None else filter.take(rows)))
-        found = _join(blocks)
-        return Stages(found, found, found)
+            found.append(Candidates.top(scores, k, None if filter is None else filter.take(rows)))
+        best = _join(found)
+        return Stages(best, best, best)
 
     return shortlist
 
@@ -194,4 +236,8 @@ def _rmse(model: Model, validation: Dataset) -> float:
 
 def _join(parts: list[Candidates]) -> Candidates:
     evidence = [part.evidence for part in parts if part.evidence is not None]
-    return Candidates(torch.cat([p.items for p in parts]), torch.cat([p.scores for p in parts]), torch.cat(evidence) if evidence else None)
+    return Candidates(
+        torch.cat([p.items for p in parts]),
+        torch.cat([p.scores for p in parts]),
+        torch.cat(evidence) if evidence else None,
+    )

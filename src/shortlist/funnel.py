@@ -36,7 +36,12 @@ class Funnel:
 
     @classmethod
     def of(
-        cls, retriever: Model, *, index: AnyIndex | Literal["auto"] = "auto", ranker: Model | None = None, candidates: int = 200
+        cls,
+        retriever: Model,
+        *,
+        index: AnyIndex | Literal["auto"] = "auto",
+        ranker: Model | None = None,
+        candidates: int = 200,
     ) -> Funnel:
         """Index the retriever's items and count what is popular in its training events."""
         if not isinstance(retriever.network, Retriever | CandidateSource):

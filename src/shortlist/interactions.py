@@ -95,5 +95,12 @@ class Interactions:
             return None if column is None else column[chosen]
 
         return Interactions(
-            offsets, self.items[chosen], self.num_items, pick(self.times), pick(self.ratings), pick(self.weights), pick(self.liked), self.strict
+            offsets,
+            self.items[chosen],
+            self.num_items,
+            pick(self.times),
+            pick(self.ratings),
+            pick(self.weights),
+            pick(self.liked),
+            self.strict,
         )

@@ -15,6 +15,7 @@ from shortlist.contracts import Candidates, Catalogue, ModelSettings, Ranker, Re
 from shortlist.data.batches import make_requests
 from shortlist.data.dataset import Dataset
 from shortlist.errors import RequestError, TrainingError
+from shortlist.features import blocks
 from shortlist.training import Training, TrainingLog
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ class TrainedUntil:
         """Refuse labels that the model may have learnt from: the part's own events must all come after it."""
         own = dataset.targets()
         if not len(own):
-            raise TrainingError("The part to learn from has no events of its own. Give a part of a split that has some.")
+            raise TrainingError(
+                "The part to learn from has no events of its own. Give a part of a split that has some."
+            )
         if self.time is not None and own.times is not None:
             first = int(own.times.min())
             if first <= self.time:
@@ -86,7 +89,11 @@ class Model:
     def to_part(self) -> Part:
         """Its record for a bundle."""
         facts = {
-            "catalogue": {"num_users": self.catalogue.num_users, "num_items": self.catalogue.num_items, "evidence": self.catalogue.evidence},
+            "catalogue": {
+                "num_users": self.catalogue.num_users,
+                "num_items": self.catalogue.num_items,
+                "evidence": self.catalogue.evidence,
+            },
             "trained_until": asdict(self.trained_until),
             "training": None if self.training is None else asdict(self.training),
             "log": None if self.log is None else asdict(self.log),
@@ -122,16 +129,19 @@ class Model:
         Users and items that were never seen are scored by what the model makes of an unknown one.
         """
         schema, encoders = self.dataset.schema, self.dataset.encoders
-        for column in (schema.sequence_id, schema.item_id):
+        columns = schema.sequence_id or "user_id", schema.item_id
+        for column in columns:
             if column not in pairs.columns:
                 raise RequestError(f"pairs has no column {column!r}. Columns found: {', '.join(pairs.columns)}.")
-        users = torch.from_numpy(encoders.users.encode(pairs[schema.sequence_id].to_list())).long()
-        items = torch.from_numpy(encoders.items.encode(pairs[schema.item_id].to_list())).long()
+        users = torch.from_numpy(encoders.users.encode(pairs[columns[0]].to_list())).long()
+        items = torch.from_numpy(encoders.items.encode(pairs[columns[1]].to_list())).long()
         return self.score_indices(users, items)
 
     def score_indices(self, users: Tensor, items: Tensor, *, block: int = 65_536) -> Tensor:
         """Raw scores (P,) of user indices (P,) and item indices (P,)."""
-        return torch.cat([self._score_block(users[at : at + block], items[at : at + block]) for at in range(0, len(users), block)])
+        return torch.cat(
+            [self._score_block(users[at : at + block], items[at : at + block]) for at in range(0, len(users), block)]
+        )
 
     def _score_block(self, users: Tensor, items: Tensor) -> Tensor:
         liked = self.dataset.positives()
@@ -174,8 +184,8 @@ def item_vectors(network: nn.Module, num_items: int, *, block: int = 65_536) -> 
     if not isinstance(network, Retriever):
         raise RequestError(f"{type(network).__name__} has no item vectors; only a retriever has.")
     network.eval()
-    blocks = [network.embed_items(items) for items in torch.arange(1, num_items + 1).split(block)]
-    return torch.cat(blocks)
+    parts = [network.embed_items(items + 1) for items in blocks(num_items, block)]
+    return torch.cat(parts)
 
 
 def _extent(lengths: Tensor) -> str:

@@ -76,7 +76,9 @@ def encode_query(
         yield Query(user_ids, requests, Filter(mask, torch.cat(lists, dim=1) if lists else None), unknown)
 
 
-def _histories(dataset: Dataset, user_ids: tuple[Id | None, ...], fresh: _Events | None, history: int) -> tuple[Requests, Tensor]:
+def _histories(
+    dataset: Dataset, user_ids: tuple[Id | None, ...], fresh: _Events | None, history: int
+) -> tuple[Requests, Tensor]:
     """The requests of ``user_ids`` (B,) and all items (B, X) they have met."""
     users = _encode(dataset.encoders.users.encode, user_ids)
     events = dataset.events.take_rows(users)
@@ -85,7 +87,9 @@ def _histories(dataset: Dataset, user_ids: tuple[Id | None, ...], fresh: _Events
     liked = events.positives()
     requests = make_requests(liked, rows=torch.arange(len(users)), stops=liked.offsets[1:], history=history)
     features = None if dataset.user_features is None else dataset.user_features.take(users)
-    return replace(requests, user=users, user_features=features), padded(events.items, events.offsets[:-1], events.offsets[1:])
+    return replace(requests, user=users, user_features=features), padded(
+        events.items, events.offsets[:-1], events.offsets[1:]
+    )
 
 
 class _Events:
@@ -102,7 +106,9 @@ class _Events:
         item_ids = frame[schema.item_id].to_list()
         indices = _encode(dataset.encoders.items.encode, item_ids)
         known = indices > 0
-        self.unknown_items = tuple(item for item, is_known in zip(item_ids, known.tolist(), strict=True) if not is_known)
+        self.unknown_items = tuple(
+            item for item, is_known in zip(item_ids, known.tolist(), strict=True) if not is_known
+        )
         self.items = indices[known]
         owners = frame[schema.sequence_id].to_list() if schema.sequence_id in frame.columns else [None] * len(item_ids)
         self.has_owners = schema.sequence_id in frame.columns
@@ -120,14 +126,18 @@ class _Events:
         if self.has_owners:
             return
         if len(asked) != 1:
-            raise RequestError(f"events has no user column and there are {len(asked)} users: say whose events they are.")
+            raise RequestError(
+                f"events has no user column and there are {len(asked)} users: say whose events they are."
+            )
         self.owners = [asked[0]] * len(self.owners)
 
 
 def _extend(stored: Interactions, fresh: _Events, user_ids: tuple[Id | None, ...]) -> Interactions:
     """The stored events of B requests with the fresh ones added: in time order where both have times, else at the end."""
     place = {None if user is None else str(user): position for position, user in enumerate(user_ids)}
-    owner = torch.tensor([place.get(None if user is None else str(user), -1) for user in fresh.owners], dtype=torch.int64)
+    owner = torch.tensor(
+        [place.get(None if user is None else str(user), -1) for user in fresh.owners], dtype=torch.int64
+    )
     wanted = owner >= 0
     added = int(wanted.sum())
     items = torch.cat((stored.items, fresh.items[wanted].to(stored.items.dtype)))
@@ -159,7 +169,9 @@ def _context(dataset: Dataset, context: Any, rows: int) -> Features | None:
     if len(frame) == rows:
         return encoded
     if len(frame) != 1:
-        raise RequestError(f"context has {len(frame)} rows for {rows} requests. Give one row, or a row for each request.")
+        raise RequestError(
+            f"context has {len(frame)} rows for {rows} requests. Give one row, or a row for each request."
+        )
     return encoded.take(torch.zeros(rows, dtype=torch.int64))
 
 
@@ -171,16 +183,18 @@ def _known_items(dataset: Dataset, ids: Sequence[Id] | None) -> tuple[Tensor | N
         raise RequestError(f"items and exclude take a list of ids; found the text {ids!r}. Put it in a list.")
     listed = list(ids)
     indices = _encode(dataset.encoders.items.encode, listed)
-    return indices[indices > 0][None], [item for item, index in zip(listed, indices.tolist(), strict=True) if index == 0]
+    return indices[indices > 0][None], [
+        item for item, index in zip(listed, indices.tolist(), strict=True) if index == 0
+    ]
 
 
 def _frame(value: Any, name: str) -> pl.DataFrame:
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        import polars
+        import polars as pl
 
         if not all(isinstance(row, Mapping) for row in value):
             raise RequestError(f"{name} takes a frame or a list of mappings, such as [{{'item_id': 'i1'}}].")
-        return polars.DataFrame(list(value))
+        return pl.DataFrame(list(value))
     return read_table(value, name=name).frame
 
 

@@ -81,7 +81,9 @@ class Recommender:
         (nothing is known). Ids that no vocabulary has are left out with a warning that counts them.
         """
         answers = list(
-            self.answers(users, events=events, k=k, items=items, exclude=exclude, exclude_seen=exclude_seen, context=context)
+            self.answers(
+                users, events=events, k=k, items=items, exclude=exclude, exclude_seen=exclude_seen, context=context
+            )
         )
         unknown = list(dict.fromkeys(item for answer in answers for item in answer.query.unknown_items))
         if unknown:
@@ -124,7 +126,9 @@ class Recommender:
             history=self.funnel.history,
             block=block,
         ):
-            yield Answer(query, self.funnel.shortlist(query.requests, k=k, filter=query.filter), self._sources(query.requests))
+            yield Answer(
+                query, self.funnel.shortlist(query.requests, k=k, filter=query.filter), self._sources(query.requests)
+            )
 
     def similar_items(self, item: Id, *, k: int = 10) -> pl.DataFrame:
         """The ``k`` items nearest to ``item``: by the cosine of the retriever's vectors, or by what a session of it gets."""
@@ -138,7 +142,9 @@ class Recommender:
             found = Candidates.top(torch.cat((torch.zeros(1), unit @ unit[index - 1]))[None], k, itself)
         else:
             assert isinstance(network, CandidateSource)
-            session = Requests(torch.zeros(1, dtype=torch.int64), torch.tensor([[index]]), torch.ones(1, dtype=torch.int64))
+            session = Requests(
+                torch.zeros(1, dtype=torch.int64), torch.tensor([[index]]), torch.ones(1, dtype=torch.int64)
+            )
             found = network.search(session, k, filter=itself)
         return self._items_frame(found)
 
@@ -204,11 +210,17 @@ class Recommender:
         )
 
     def _frame(self, answer: Answer | None) -> pl.DataFrame:
-        ranked = Candidates(torch.zeros(0, 0, dtype=torch.int64), torch.zeros(0, 0)) if answer is None else answer.stages.ranked
+        ranked = (
+            Candidates(torch.zeros(0, 0, dtype=torch.int64), torch.zeros(0, 0))
+            if answer is None
+            else answer.stages.ranked
+        )
         rows, places = (index.tolist() for index in ranked.valid.nonzero(as_tuple=True))
         asked = () if answer is None else answer.query.user_ids
         sources = () if answer is None else answer.sources
-        numbers = self.dataset.encoders.users.is_integer and all(user is None or str(user).lstrip("-").isdecimal() for user in asked)
+        numbers = self.dataset.encoders.users.is_integer and all(
+            user is None or str(user).lstrip("-").isdecimal() for user in asked
+        )
         users = [None if user is None else int(user) if numbers else str(user) for user in asked]
         return pl.DataFrame(
             [
@@ -223,7 +235,9 @@ class Recommender:
         valid = candidates.valid
         ids = self.dataset.encoders.items.decode(candidates.items[valid].numpy())
         kind = pl.Int64 if self.dataset.encoders.items.is_integer else pl.String
-        return pl.DataFrame([pl.Series("item_id", ids.tolist(), dtype=kind), pl.Series("score", candidates.scores[valid].numpy())])
+        return pl.DataFrame(
+            [pl.Series("item_id", ids.tolist(), dtype=kind), pl.Series("score", candidates.scores[valid].numpy())]
+        )
 
 
 def _check_same_ids(part: Model, dataset: Dataset) -> None:

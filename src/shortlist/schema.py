@@ -30,13 +30,9 @@ class Feature:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise SchemaError(
-                f"Feature {self.name!r} has kind {self.kind!r}. Kinds: {', '.join(get_args(Kind))}."
-            )
+            raise SchemaError(f"Feature {self.name!r} has kind {self.kind!r}. Kinds: {', '.join(get_args(Kind))}.")
         if self.owner not in get_args(Owner):
-            raise SchemaError(
-                f"Feature {self.name!r} has owner {self.owner!r}. Owners: {', '.join(get_args(Owner))}."
-            )
+            raise SchemaError(f"Feature {self.name!r} has owner {self.owner!r}. Owners: {', '.join(get_args(Owner))}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,5 +89,7 @@ class Schema:
         for key in values:
             if key not in known:
                 raise SchemaError(f"schema has no entry {key!r}.{nearest(key, known)} Entries: {', '.join(known)}.")
-        features = tuple(feature if isinstance(feature, Feature) else Feature(**feature) for feature in values.get("features", ()))
+        features = tuple(
+            feature if isinstance(feature, Feature) else Feature(**feature) for feature in values.get("features", ())
+        )
         return cls(**{**values, "features": features})

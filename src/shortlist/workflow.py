@@ -138,7 +138,9 @@ def evaluate_bundle(recommender: Recommender, *, events: Any = None, metrics: Se
     """
     test = recommender.held_out if events is None else read_later(events, recommender.dataset)
     if test is None:
-        raise DataError("The bundle was trained on everything and keeps no part to evaluate on. Give a file of later events.")
+        raise DataError(
+            "The bundle was trained on everything and keeps no part to evaluate on. Give a file of later events."
+        )
     ours = evaluate(recommender, test, metrics=metrics)
     reports = {"bundle": ours}
     for name, other in baselines(test.before()).items():

@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from shortlist.bundle import Bundle, read_bundle, write_bundle
-from shortlist.contracts import Candidates, CandidateSource, Examples, ModelSettings, Ranker, Requests, Retriever, Trainable
+from shortlist.contracts import (
+    Candidates,
+    CandidateSource,
+    Examples,
+    ModelSettings,
+    Ranker,
+    Requests,
+    Retriever,
+    Trainable,
+)
 from shortlist.data import Dataset
 from shortlist.data.batches import PairBatches, evaluation_batches
 from shortlist.fitting import fit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +24,14 @@ class Files:
     trained: Result
 
 
-def run(*arguments: object) -> Result:
-    """Run the command line as a user would; a user's mistake is raised as it is."""
+def _run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=True)
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., Result]:
+    """Run the command line as a user would; a user's mistake is in the result's exception."""
+    return _run
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +42,7 @@ def shop_files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     shop.events.rename({"user_id": "customer_id", "item_id": "product_id", "timestamp": "ts"}).write_csv(events)
     shop.items.rename({"item_id": "product_id"}).write_parquet(items)
     shop.users.rename({"user_id": "customer_id"}).write_csv(users)
-    result = run("train", events, "--items", items, "--users", users, "--retriever", "two_tower", "--ranker", "neumf",
+    result = _run("train", events, "--items", items, "--users", users, "--retriever", "two_tower", "--ranker", "neumf",
                  "--set", "training.epochs=3", "--set", "retriever.embedding_dim=16", "--out", folder / "shop.bundle")  # fmt: skip
     assert result.exception is None, result.output
     return Files(events, items, users, folder / "shop.bundle", result)

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from shortlist.errors import BundleError, DataError, RequestError, SettingsError
-from tests.flows.conftest import Files, run
+
+Run = Callable[..., Any]
 
 
-def test_train_says_which_columns_it_took_and_what_to_type_next(shop_files: Files) -> None:
+def test_train_says_which_columns_it_took_and_what_to_type_next(shop_files: Any) -> None:
     output = shop_files.trained.output
     for words in ("customer_id", "product_id", "ts", "shortlist evaluate", "shortlist serve"):
         assert words in output
 
 
-def test_recommend_gives_k_new_items_with_titles(shop_files: Files) -> None:
+def test_recommend_gives_k_new_items_with_titles(shop_files: Any, run: Run) -> None:
     user = pl.read_csv(shop_files.events)["customer_id"][0]
     result = run("recommend", shop_files.bundle, "--user", user, "--k", 7, "--json")
     rows = json.loads(result.stdout)
@@ -32,7 +35,7 @@ def test_recommend_gives_k_new_items_with_titles(shop_files: Files) -> None:
     assert all(row["item_id"] in table for row in rows)
 
 
-def test_recommend_all_writes_every_user(shop_files: Files, tmp_path: Path) -> None:
+def test_recommend_all_writes_every_user(shop_files: Any, run: Run, tmp_path: Path) -> None:
     out = tmp_path / "recs.parquet"
     assert run("recommend", shop_files.bundle, "--all", "--k", 3, "--out", out).exit_code == 0
     frame = pl.read_parquet(out)
@@ -40,19 +43,19 @@ def test_recommend_all_writes_every_user(shop_files: Files, tmp_path: Path) -> N
     assert frame.group_by("user_id").len()["len"].unique().to_list() == [3]
 
 
-def test_unknown_users_get_what_is_popular(shop_files: Files) -> None:
+def test_unknown_users_get_what_is_popular(shop_files: Any, run: Run) -> None:
     rows = json.loads(run("recommend", shop_files.bundle, "--user", "nobody", "--json").stdout)
     assert len(rows) == 10
 
 
-def test_evaluate_stands_beside_the_baselines(shop_files: Files, tmp_path: Path) -> None:
+def test_evaluate_stands_beside_the_baselines(shop_files: Any, run: Run, tmp_path: Path) -> None:
     result = run("evaluate", shop_files.bundle, "--out", tmp_path / "report.json")
     for words in ("popularity", "item-kNN", "ALS", "recent popularity", "ndcg@10", "bundle"):
         assert words in result.output
     assert json.loads((tmp_path / "report.json").read_text())["num_users"] > 20
 
 
-def test_evaluate_on_later_events(shop_files: Files, tmp_path: Path) -> None:
+def test_evaluate_on_later_events(shop_files: Any, run: Run, tmp_path: Path) -> None:
     events = pl.read_csv(shop_files.events)
     later = events.group_by("customer_id", maintain_order=True).first().with_columns(ts=events["ts"].max() + 1)
     later = later.with_columns(product_id=events["product_id"].sample(len(later), seed=0))
@@ -61,7 +64,7 @@ def test_evaluate_on_later_events(shop_files: Files, tmp_path: Path) -> None:
     assert json.loads(result.stdout)["bundle"]["num_users"] > 20
 
 
-def test_validate_reads_only(shop_files: Files) -> None:
+def test_validate_reads_only(shop_files: Any, run: Run) -> None:
     result = run("validate", shop_files.events, "--items", shop_files.items)
     assert "2,400" in result.output
     assert "product_id" in result.output
@@ -81,7 +84,13 @@ def test_validate_reads_only(shop_files: Files) -> None:
     ],
 )
 def test_a_mistake_is_named_with_what_to_do(
-    arguments: list[str], kind: type[Exception], words: str, shop_files: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    arguments: list[str],
+    kind: type[Exception],
+    words: str,
+    shop_files: Any,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     places = {"EVENTS": str(shop_files.events), "BUNDLE": str(shop_files.bundle)}

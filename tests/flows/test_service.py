@@ -11,11 +11,10 @@ from starlette.testclient import TestClient
 import shortlist as sl
 from shortlist.recommender import Recommender
 from shortlist.service.app import create_app
-from tests.flows.conftest import Files
 
 
 @pytest.fixture(scope="module")
-def recommender(shop_files: Files) -> Recommender:
+def recommender(shop_files: Any) -> Recommender:
     return sl.load(shop_files.bundle)
 
 
@@ -57,7 +56,9 @@ def test_http_answers_equal_recommend(client: TestClient, recommender: Recommend
         (wanted,) = recommender.answers([body.get("user_id")], events=events or None, **arguments)
         items = recommender.dataset.encoders.items.decode(wanted.stages.ranked.items[0].numpy()).tolist()
         assert [item["item_id"] for item in answer.json()["items"]] == items
-        assert [item["score"] for item in answer.json()["items"]] == pytest.approx(wanted.stages.ranked.scores[0].tolist())
+        assert [item["score"] for item in answer.json()["items"]] == pytest.approx(
+            wanted.stages.ranked.scores[0].tolist()
+        )
         assert answer.json()["source"] == wanted.sources[0]
 
 
@@ -77,7 +78,9 @@ def test_unknown_items_are_reported(client: TestClient) -> None:
 def test_fresh_events_change_the_answer(client: TestClient, recommender: Recommender) -> None:
     items = recommender.dataset.encoders.items.ids.tolist()
     answers = [
-        tuple(item["item_id"] for item in client.post("/recommend", json={"events": [{"item_id": item}]}).json()["items"])
+        tuple(
+            item["item_id"] for item in client.post("/recommend", json={"events": [{"item_id": item}]}).json()["items"]
+        )
         for item in items[:10]
     ]
     assert len(set(answers)) > 1

@@ -57,7 +57,11 @@ def test_two_tower_loss_equals_tensorflow_recommenders(golden_dir: Path) -> None
             candidates, ids, prob = candidates[: len(query)], ids[: len(query)], prob[: len(query)]
         masked = ids[: len(query), None] == ids[None]
         masked[torch.arange(len(query)), torch.arange(len(query))] = False
-        weights = torch.from_numpy(file["in/sample_weight"]).double() if "weighted" in columns else torch.ones(len(query)).double()
+        weights = (
+            torch.from_numpy(file["in/sample_weight"]).double()
+            if "weighted" in columns
+            else torch.ones(len(query)).double()
+        )
         scale = 1.0 if temperature == "TNone" else float(temperature.removeprefix("T"))
         value = losses.sampled_softmax(
             query,
@@ -105,6 +109,8 @@ def test_the_blocked_softmax_has_the_gradient_of_the_plain_one() -> None:
     logits = (queries @ candidates.T / 0.3 - log_prob).masked_fill(masked, -torch.inf)
     rows = torch.nn.functional.cross_entropy(logits, torch.arange(300), reduction="none")
     plain = torch.autograd.grad((rows * weights).sum() / weights.sum(), (queries, candidates))
-    value = losses.sampled_softmax(queries, candidates, temperature=0.3, log_prob=log_prob, masked=masked, weights=weights)
+    value = losses.sampled_softmax(
+        queries, candidates, temperature=0.3, log_prob=log_prob, masked=masked, weights=weights
+    )
     for mine, wanted in zip(torch.autograd.grad(value, (queries, candidates)), plain, strict=True):
         torch.testing.assert_close(mine, wanted)

@@ -112,10 +112,15 @@ def test_a_newer_format_is_refused(saved: Path) -> None:
         sl.load(saved)
 
 
-@pytest.mark.parametrize("name", ["../secret.json", "/etc/passwd", "a/b.json", "model.pkl", "..", ".json", "model.safetensors\n"])
+@pytest.mark.parametrize(
+    "name", ["../secret.json", "/etc/passwd", "a/b.json", "model.pkl", "..", ".json", "model.safetensors\n"]
+)
 def test_names_that_lead_out_of_the_folder_are_refused(saved: Path, name: str) -> None:
     (saved.parent / "secret.json").write_text("{}")
-    _edit(saved, lambda manifest: manifest["files"].update({name: {"bytes": 2, "sha256": hashlib.sha256(b"{}").hexdigest()}}))
+    _edit(
+        saved,
+        lambda manifest: manifest["files"].update({name: {"bytes": 2, "sha256": hashlib.sha256(b"{}").hexdigest()}}),
+    )
     with pytest.raises(BundleError, match="refused"):
         sl.load(saved)
 
@@ -130,7 +135,12 @@ def test_a_link_in_place_of_a_file_is_refused(saved: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"not json", "damaged"), (b"[]", "no format number"), (b"{}", "no format number"), (b'{"format": 1}', "lists no files")],
+    [
+        (b"not json", "damaged"),
+        (b"[]", "no format number"),
+        (b"{}", "no format number"),
+        (b'{"format": 1}', "lists no files"),
+    ],
 )
 def test_a_foreign_manifest_is_refused(saved: Path, content: bytes, words: str) -> None:
     (saved / "bundle.json").write_bytes(content)

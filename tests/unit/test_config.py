@@ -33,7 +33,9 @@ def test_file_names_and_overrides_lie_on_top_of_each_other(tmp_path: Path) -> No
         betas = [0.9, 0.99]
         """
     )
-    config = load_config(path, overrides=["training.epochs=9", "retriever.temperature=0.2", "index=hnsw"], ranker="NeuMF")
+    config = load_config(
+        path, overrides=["training.epochs=9", "retriever.temperature=0.2", "index=hnsw"], ranker="NeuMF"
+    )
     assert config.retriever == sl.TwoTower(embedding_dim=32, hidden=(64, 64), temperature=0.2)
     assert config.ranker == sl.NeuMF()
     assert config.training == sl.Training(epochs=9, betas=(0.9, 0.99))
@@ -49,7 +51,9 @@ def test_another_retriever_does_not_inherit_settings(tmp_path: Path) -> None:
     assert load_config(path, retriever="two-tower").retriever == sl.TwoTower(temperature=0.3)
 
 
-@pytest.mark.parametrize("settings", [sl.TwoTower(hidden=(8,)), sl.MF(loss="bpr"), sl.NeuMF(), sl.Popularity(3), sl.ItemKNN(), sl.ALS()])
+@pytest.mark.parametrize(
+    "settings", [sl.TwoTower(hidden=(8,)), sl.MF(loss="bpr"), sl.NeuMF(), sl.Popularity(3), sl.ItemKNN(), sl.ALS()]
+)
 def test_settings_survive_json(settings: AnyModel) -> None:
     assert from_dict(to_dict(settings), AnyModel, where="model") == settings
 

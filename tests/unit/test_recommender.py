@@ -18,13 +18,17 @@ QUICK = sl.Training(epochs=2, batch_size=32, patience=None)
 @pytest.fixture(scope="module")
 def recommender(dataset: Dataset) -> Recommender:
     settings = sl.TwoTower(embedding_dim=8, hidden=(8,), history=5, negatives=8)
-    return sl.train(dataset, retriever=settings, ranker=sl.NeuMF(), candidates=15, training=QUICK).with_data(history=dataset)
+    return sl.train(dataset, retriever=settings, ranker=sl.NeuMF(), candidates=15, training=QUICK).with_data(
+        history=dataset
+    )
 
 
 def _seen(dataset: Dataset, user: str) -> set[int]:
     index = int(dataset.encoders.users.encode([user])[0])
     events = dataset.events
-    return set(dataset.encoders.items.decode(events.items[events.offsets[index] : events.offsets[index + 1]].numpy()).tolist())
+    return set(
+        dataset.encoders.items.decode(events.items[events.offsets[index] : events.offsets[index + 1]].numpy()).tolist()
+    )
 
 
 def test_seen_items_are_out_unless_asked_for(recommender: Recommender, dataset: Dataset) -> None:
@@ -61,7 +65,9 @@ def test_sources_tell_model_from_session(recommender: Recommender) -> None:
 
 
 def test_events_extend_the_stored_history(recommender: Recommender, dataset: Dataset) -> None:
-    events = pl.DataFrame({"user_id": ["u00", "u00", "new"], "item_id": [1, 2, 3], "timestamp": [9_000_000, 9_000_001, 9_000_002]})
+    events = pl.DataFrame(
+        {"user_id": ["u00", "u00", "new"], "item_id": [1, 2, 3], "timestamp": [9_000_000, 9_000_001, 9_000_002]}
+    )
     frame = recommender.recommend(events=events, k=20)
     of_known = set(frame.filter(pl.col("user_id") == "u00")["item_id"])
     assert not of_known & (_seen(dataset, "u00") | {1, 2})
@@ -128,7 +134,9 @@ def test_scores_of_pairs_order_as_the_ranker_does(recommender: Recommender) -> N
         ({"users": ["u00"], "context": {"device": "tv"}}, "without context features"),
     ],
 )
-def test_a_bad_request_is_told_what_is_wrong(recommender: Recommender, arguments: dict[str, object], words: str) -> None:
+def test_a_bad_request_is_told_what_is_wrong(
+    recommender: Recommender, arguments: dict[str, object], words: str
+) -> None:
     with pytest.raises(RequestError, match=words):
         recommender.recommend(**arguments)  # type: ignore[arg-type]
 

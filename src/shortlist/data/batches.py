@@ -11,7 +11,16 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from shortlist.contracts import Candidates, EvaluationBatch, Examples, Features, Filter, Interactions, Requests, Sampling
+from shortlist.contracts import (
+    Candidates,
+    EvaluationBatch,
+    Examples,
+    Features,
+    Filter,
+    Interactions,
+    Requests,
+    Sampling,
+)
 from shortlist.data.dataset import Dataset
 from shortlist.data.sample import Positives, draw_negatives
 from shortlist.features import spans
@@ -111,7 +120,9 @@ class PairBatches:
 class ListBatches:
     """A retriever's candidates with labels: what a ranker learns from."""
 
-    def __init__(self, requests: Requests, candidates: Candidates, labels: Tensor, *, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, requests: Requests, candidates: Candidates, labels: Tensor, *, batch_size: int, seed: int
+    ) -> None:
         self.requests, self.candidates, self.labels = requests, candidates, labels  # labels (M, C)
         self.batch_size, self.seed = batch_size, seed
 
@@ -168,7 +179,13 @@ def seen_and_next(dataset: Dataset, positions: Tensor) -> tuple[Filter, Tensor]:
 
 
 def evaluation_batches(
-    dataset: Dataset, *, history: int, batch_size: int = 1024, most: int | None = None, seed: int = 0, exclude_seen: bool = True
+    dataset: Dataset,
+    *,
+    history: int,
+    batch_size: int = 1024,
+    most: int | None = None,
+    seed: int = 0,
+    exclude_seen: bool = True,
 ) -> Iterator[EvaluationBatch]:
     """One request for each row with liked events of the part's own: what was known before them, and them as targets.
 

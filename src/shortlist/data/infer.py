@@ -293,4 +293,4 @@ def _plain(name: str) -> str:
 
 
 def _an(role: str) -> str:
-    return ("an " if role[0] in "aeiou" else "a ") + role
+    return ("an " if role[0] in "aeio" else "a ") + role

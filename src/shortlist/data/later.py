@@ -15,7 +15,7 @@ from shortlist.data.dataset import Dataset
 from shortlist.data.events import arrange, read_events
 from shortlist.data.ids import positions, same_kind
 from shortlist.data.infer import check_schema
-from shortlist.data.load import open_table
+from shortlist.data.load import drop_repeats, open_table
 from shortlist.errors import DataError
 from shortlist.features import running_total
 from shortlist.vocabulary import Vocabulary
@@ -35,7 +35,8 @@ def read_later(events: Any, dataset: Dataset, *, format: str | None = None) -> D
     rows = _indices(row_ids, dataset.encoders.users)
     items = _indices(item_ids, dataset.encoders.items)
     notes = list(columns.notes)
-    keep = np.ones(len(rows), dtype=np.bool_)
+    first = drop_repeats(columns, rows, items, name=table.name, notes=notes)
+    keep = np.ones(len(rows), dtype=np.bool_) if first is None else first
     for known, what in ((rows > 0, "users" if schema.sequence == "user" else "sessions"), (items > 0, "items")):
         if not known.all():
             notes.append(

@@ -77,14 +77,14 @@ def read_dataset(
     user_side = _join(row_ids, event_table.name, user_table, meaning.user_id, "user_id", sequences, notes)
     item_side = _join(item_ids, event_table.name, item_table, meaning.item_id, "item_id", "items", notes)
     del row_ids, item_ids  # 1M events need their memory for the sort
-    keep = _without_repeats(columns, user_side, item_side, event_table.name, notes)
+    keep = drop_repeats(columns, user_side.events, item_side.events, name=event_table.name, notes=notes)
     if min_user_events > 1 or min_item_events > 1:
         keep = _core(user_side, item_side, keep, min_user_events, min_item_events, notes)
         user_side = user_side.only_active(keep, min_user_events)
         item_side = item_side.only_active(keep, min_item_events)
     if len(user_side.ids) == 1:
         notes.append(
-            f"{event_table.name}: there is only one of the {sequences}, so nothing can be learnt from others' choices"
+            f"{event_table.name}: there is only one {sequences[:-1]}, so nothing can be learnt from others' choices"
         )
     interactions, context = arrange(
         columns,
@@ -212,8 +212,9 @@ def _join(
     return _Side(ids, positions(event_ids, ids), unique, plural)
 
 
-def _without_repeats(columns: EventColumns, users: _Side, items: _Side, name: str, notes: list[str]) -> Bools | None:
-    keep = without_repeats(columns, users.events, items.events)
+def drop_repeats(columns: EventColumns, rows: Ints, items: Ints, *, name: str, notes: list[str]) -> Bools | None:
+    """Which events to keep where some repeat an earlier one, adding a note; None: all."""
+    keep = without_repeats(columns, rows, items)
     if keep is None:
         return None
     count = int((~keep).sum())

@@ -165,7 +165,7 @@ def _sample(source: Path | bytes) -> bytes:
 def _quote(sample: bytes, separator: str) -> str | None:
     """The quote character, or None where quotes are part of the text: a field begins with one that never closes."""
     try:
-        pl.scan_csv(sample, separator=separator, quote_char='"', infer_schema=False).collect()
+        pl.scan_csv(sample, separator=separator, quote_char='"', infer_schema=False, n_rows=1000).collect()
     except pl.exceptions.ComputeError:
         return None
     return '"'

@@ -69,8 +69,8 @@ class GraphSearch:
         count, width = vectors.shape
         self.graph, self.vectors = graph, vectors
         self._neighbours = neighbours
-        self._index = faiss.IndexHNSWFlat(width, neighbours // 2, faiss.METRIC_INNER_PRODUCT)
-        hnsw = self._index.hnsw
+        self.index = faiss.IndexHNSWFlat(width, neighbours // 2, faiss.METRIC_INNER_PRODUCT)
+        hnsw = self.index.hnsw
         hnsw.set_nb_neighbors(0, 2 * neighbours)
         if not count:
             return
@@ -80,11 +80,11 @@ class GraphSearch:
         faiss.copy_array_to_vector(offsets, hnsw.offsets)
         faiss.copy_array_to_vector(graph.links.numpy(), hnsw.neighbors)
         hnsw.entry_point, hnsw.max_level = graph.entry, int(graph.levels.amax()) - 1
-        self._index.storage.add(vectors.numpy())
-        self._index.ntotal = count
-        storage = faiss.downcast_index(self._index.storage)
+        self.index.storage.add(vectors.numpy())
+        self.index.ntotal = count
+        storage = faiss.downcast_index(self.index.storage)
         stored = faiss.rev_swig_ptr(storage.get_xb(), count * width).reshape(count, width)
-        self.vectors = torch.from_numpy(np.asarray(_Held(stored, self._index)))  # (n, D), FAISS's own copy
+        self.vectors = torch.from_numpy(np.asarray(_Held(stored, self.index)))  # (n, D), FAISS's own copy
 
     def effort(self, ef_search: int) -> int:
         """How many vectors a search scores, about: it leaves from ``ef_search`` vectors to their unseen neighbours."""
@@ -99,7 +99,7 @@ class GraphSearch:
         if among is not None:
             selector = faiss.IDSelectorBitmap(np.packbits(among.numpy(), bitorder="little"))
         parameters = faiss.SearchParametersHNSW(efSearch=ef_search, sel=selector)
-        scores, rows = self._index.search(queries.numpy(), k, params=parameters)
+        scores, rows = self.index.search(queries.numpy(), k, params=parameters)
         found = torch.from_numpy(rows)
         return torch.from_numpy(scores).masked_fill_(found < 0, -torch.inf), found
 

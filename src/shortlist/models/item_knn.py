@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from shortlist.contracts import Candidates, Catalogue, Filter, Interactions, Requests
+from shortlist.contracts import Candidates, Catalogue, Filter, Interactions, Ragged, Requests
 from shortlist.errors import SettingsError, TrainingError
 from shortlist.features import running_total, spans
 
@@ -22,7 +22,7 @@ Similarity = Literal["cosine", "jaccard"]
 FeatureWeighting = Literal["none", "tf_idf"]
 
 _SCORES_AT_ONCE = 1 << 20  # of a search: 4 MB of float32 stay in the cache
-_PAIRS_AT_ONCE = 1 << 24  # of items by items: 64 MB of float32
+_PAIRS_AT_ONCE = 1 << 22  # of items: 100 MB as a sparse matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,49 +130,70 @@ class ItemKNNNetwork(nn.Module):
 
 
 def _neighbours(users: Tensor, items: Tensor, num_items: int, settings: ItemKNN) -> tuple[Tensor, Tensor, Tensor]:
-    """Each target item's most similar source items: ``sources``, ``targets`` and similarities ``values``, all (M,)."""
-    kept = min(settings.neighbours, num_items)
-    sources, targets, values = [], [], []
-    for start, weights, shared in _shared_weight(users, items, num_items, settings.feature_weighting):
-        own = weights[start : start + len(shared), None]
-        if settings.similarity == "cosine":
-            whole = (own * weights).sqrt_()
-        else:
-            whole = own + weights - shared
-        similarity = shared.div_(whole.add_(settings.shrinkage))  # (b, I+1); 0 / 0 is no similarity
-        similarity.nan_to_num_(0.0).diagonal(start).zero_()
-        best, neighbours = torch.topk(similarity, kept, dim=1)
-        rows, columns = (best > 0).nonzero(as_tuple=True)
-        sources.append(neighbours[rows, columns])
-        targets.append(rows + start)
-        values.append(best[rows, columns])
-    return torch.cat(sources), torch.cat(targets), torch.cat(values)
+    """Each target item's most similar source items: ``sources``, ``targets`` and similarities ``values``, all (M,).
 
-
-def _shared_weight(
-    users: Tensor, items: Tensor, num_items: int, weighting: FeatureWeighting
-) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Blocks (first item, weight of the users who like each item (I+1,), weight of those who like both (b, I+1)).
-
-    A block is as high as memory allows: the whole table of items by items is never there at once.
+    ``users`` and ``items`` (L,) are who likes what, each pair once, by user.
     """
-    num_users, width = int(users.max()) + 1, num_items + 1
+    num_users = int(users.max()) + 1
     activity = torch.bincount(users, minlength=num_users)
-    rarity = torch.log((num_items + 1) / activity) if weighting == "tf_idf" else torch.ones(num_users)
-    liked = _sparse(users, items, rarity[users], (num_users, width))
-    weights = torch.zeros(width).index_add_(0, items, rarity[users].square())
-    order = torch.argsort(items, stable=True)
-    users, items = users[order], items[order]
-    height = max(1, _PAIRS_AT_ONCE // width)
-    for start in range(0, width, height):
-        stop = min(start + height, width)
-        begin, end = torch.searchsorted(items, torch.tensor([start, stop])).tolist()
-        chosen = users[begin:end]
-        block = _sparse(items[begin:end] - start, chosen, rarity[chosen], (stop - start, num_users))
-        with warnings.catch_warnings():  # torch calls the format that it goes through inside a beta
-            warnings.filterwarnings("ignore", message="Sparse CSR", category=UserWarning)
-            shared = torch.sparse.mm(block, liked)
-        yield start, weights, shared.to_dense()
+    rarity = torch.ones(num_users)
+    if settings.feature_weighting == "tf_idf":
+        rarity = torch.log((num_items + 1) / activity)
+    liked = _sparse(users, items, rarity[users], (num_users, num_items + 1))
+    likers = Ragged(
+        users[torch.argsort(items, stable=True)], running_total(torch.bincount(items, minlength=num_items + 1))
+    )
+    weight = torch.zeros(num_items + 1).index_add_(0, items, rarity[users].square())  # (I+1,) of an item's likers
+    reach = torch.zeros(num_items + 1, dtype=torch.int64).index_add_(
+        0, items, activity[users]
+    )  # at most so many meet it
+
+    found = []
+    for targets in _blocks(reach.clamp(max=num_items)):
+        those = likers.take(targets)
+        rows = torch.repeat_interleave(those.offsets.diff())
+        block = _sparse(rows, those.values, rarity[those.values], (len(targets), num_users))
+        rows, sources, shared = _product(block, liked)  # (M,) each: what the likers of both weigh
+        if settings.similarity == "cosine":
+            whole = (weight[targets[rows]] * weight[sources]).sqrt_()
+        else:
+            whole = weight[targets[rows]] + weight[sources] - shared
+        values = shared / (whole + settings.shrinkage)
+        others = sources != targets[rows]
+        best = _best(rows[others], values[others], len(targets), settings.neighbours)
+        rows, sources, values = rows[others][best], sources[others][best], values[others][best]
+        found.append((sources, targets[rows], values))
+    sources, targets, values = (torch.cat(part) for part in zip(*found, strict=True))
+    return sources, targets, values
+
+
+def _blocks(reach: Tensor) -> Iterator[Tensor]:
+    """Items by falling ``reach`` (I+1,), in blocks whose longest row times its height is what memory allows."""
+    ordered, order = torch.sort(reach, descending=True, stable=True)
+    start, stop = 0, int((ordered > 0).sum())
+    while start < stop:
+        end = min(stop, start + max(1, _PAIRS_AT_ONCE // int(ordered[start])))
+        yield order[start:end]
+        start = end
+
+
+def _best(rows: Tensor, values: Tensor, num_rows: int, most: int) -> Tensor:
+    """Positions of the ``most`` largest positive ``values`` (M,) of every row; ``rows`` (M,) rise."""
+    offsets = running_total(torch.bincount(rows, minlength=num_rows))
+    widest = int(offsets.diff().max())
+    padded = values.new_zeros(num_rows, widest)
+    padded[rows, torch.arange(len(rows)) - offsets[rows]] = values
+    best, places = torch.topk(padded, min(most, widest), dim=1)
+    return (offsets[:-1, None] + places)[best > 0]
+
+
+def _product(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows, columns and values (M,) of the product of two sparse matrices, by row."""
+    with warnings.catch_warnings():  # torch calls the format that it goes through inside a beta
+        warnings.filterwarnings("ignore", message="Sparse CSR", category=UserWarning)
+        product = torch.sparse.mm(left, right).coalesce()
+    rows, columns = product.indices()
+    return rows, columns, product.values()
 
 
 def _sparse(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:

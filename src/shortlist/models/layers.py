@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +62,9 @@ class FeatureEmbedding(nn.Module):
                 parts.append(nn.functional.embedding_bag(features.categorical, self.table, mode="sum"))
             for field in features.multi:
                 offsets = field.offsets.to(field.values.dtype)
-                bag = nn.functional.embedding_bag(field.values, self.table, offsets, mode="mean", include_last_offset=True)
+                bag = nn.functional.embedding_bag(
+                    field.values, self.table, offsets, mode="mean", include_last_offset=True
+                )
                 parts.append(bag)
         if self.numeric is not None and features.numeric is not None:
             parts.append(self.numeric(features.numeric))
@@ -71,7 +74,7 @@ class FeatureEmbedding(nn.Module):
 def mlp(widths: Sequence[int], *, last_activation: bool = False) -> nn.Sequential:
     """Linear layers ``widths[0] -> … -> widths[-1]`` with ReLU between them (Glorot-uniform weights, zero biases)."""
     layers: list[nn.Module] = []
-    for position, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True), start=1):
+    for position, (inputs, outputs) in enumerate(pairwise(widths), start=1):
         linear = nn.Linear(inputs, outputs)
         nn.init.xavier_uniform_(linear.weight)
         nn.init.zeros_(linear.bias)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-BLOCK = 256  # queries whose logits are in memory (and in cache) at a time
+BLOCK = 128  # queries whose logits are in memory (and in cache) at a time
 
 
 def bce(positive: Tensor, negatives: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -47,7 +47,7 @@ def sampled_softmax(
         weights = queries.new_ones(len(queries))
     if log_prob is None:
         log_prob = queries.new_zeros(len(candidates))
-    value: Tensor = _SampledSoftmax.apply(queries, candidates, 1 / temperature, log_prob, masked, weights)
+    value: Tensor = _SampledSoftmax.apply(queries, candidates, 1 / temperature, log_prob, masked, weights)  # type: ignore[no-untyped-call]
     return value
 
 
@@ -55,8 +55,14 @@ class _SampledSoftmax(torch.autograd.Function):
     """The loss with its gradient computed on the way, a block of queries at a time: no (B, M) table is ever kept."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        context: Any, queries: Tensor, candidates: Tensor, scale: float, log_prob: Tensor, masked: Tensor | None, weights: Tensor
+    def forward(
+        context: Any,
+        queries: Tensor,
+        candidates: Tensor,
+        scale: float,
+        log_prob: Tensor,
+        masked: Tensor | None,
+        weights: Tensor,
     ) -> Tensor:
         share = weights / weights.sum().clamp(min=1e-9)
         total = queries.new_zeros(())
@@ -69,19 +75,19 @@ class _SampledSoftmax(torch.autograd.Function):
             if masked is not None:
                 logits.masked_fill_(masked[start:stop], -torch.inf)
             own = logits.diagonal(start)[: stop - start].clone()
-            norm = torch.logsumexp(logits, dim=1)
-            total += ((norm - own) * share[start:stop]).sum()
+            largest = logits.amax(dim=1, keepdim=True)
+            summed = logits.sub_(largest).exp_().sum(dim=1, keepdim=True)
+            total += ((torch.log(summed) + largest).squeeze(1) - own).mul_(share[start:stop]).sum()
             if wanted:
-                logits.sub_(norm[:, None]).exp_()
-                logits.diagonal(start)[: stop - start].sub_(1)
-                logits.mul_((share[start:stop] * scale)[:, None])
+                logits.mul_(share[start:stop, None] * scale / summed)
+                logits.diagonal(start)[: stop - start].sub_(share[start:stop] * scale)
                 torch.mm(logits, candidates, out=to_queries[start:stop])
                 to_candidates.addmm_(logits.T, block)
         context.save_for_backward(to_queries, to_candidates)
         return total
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         to_queries, to_candidates = context.saved_tensors
         return to_queries * gradient, to_candidates * gradient, None, None, None, None
 

@@ -74,7 +74,10 @@ class NeuMFNetwork(nn.Module):
         joined = 0
         self.gmf_users = self.gmf_items = self.mlp_users = self.mlp_items = None
         if settings.paths != "mlp":
-            self.gmf_users, self.gmf_items = Table(users, settings.factors, std=std), Table(items, settings.factors, std=std)
+            self.gmf_users, self.gmf_items = (
+                Table(users, settings.factors, std=std),
+                Table(items, settings.factors, std=std),
+            )
             joined += settings.factors
         if settings.paths != "gmf":
             width = settings.layers[0] // 2
@@ -133,6 +136,6 @@ class NeuMFNetwork(nn.Module):
         assert isinstance(first, nn.Linear)
         from_user = F.linear(user, first.weight[:, :width], first.bias)  # (B, H)
         hidden = from_user[:, None] + F.linear(items, first.weight[:, width:])  # (B, C, H)
-        for layer in self.hidden[1:]:
+        for layer in list(self.hidden)[1:]:
             hidden = layer(hidden)
         return hidden

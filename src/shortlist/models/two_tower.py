@@ -100,7 +100,9 @@ class TwoTowerNetwork(nn.Module):
         for owner, features in (("user", requests.user_features), ("context", requests.context)):
             if owner in self.features:
                 width = self.settings.embedding_dim
-                parts.append(parts[0].new_zeros(len(user), width) if features is None else self.features[owner](features))
+                parts.append(
+                    parts[0].new_zeros(len(user), width) if features is None else self.features[owner](features)
+                )
         joined: Tensor = self.user_tower(torch.cat(parts, dim=1))
         return F.normalize(joined, dim=1)
 

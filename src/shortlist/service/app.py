@@ -39,7 +39,9 @@ def create_app(recommender: Recommender) -> Starlette:
         if not 1 <= asked.k <= MOST_ITEMS:
             return _error(400, f"k is {asked.k}. It is a whole number from 1 to {MOST_ITEMS}.")
         if len(asked.events) > MOST_EVENTS:
-            return _error(400, f"There are {len(asked.events)} events; at most {MOST_EVENTS} are read. Send the latest.")
+            return _error(
+                400, f"There are {len(asked.events)} events; at most {MOST_EVENTS} are read. Send the latest."
+            )
         try:
             return _json(200, await run_in_threadpool(answer, recommender, asked))
         except ShortlistError as error:
@@ -49,7 +51,9 @@ def create_app(recommender: Recommender) -> Starlette:
         return _json(200, {"status": "live"})
 
     async def ready(_: Request) -> Response:
-        return _json(200, {"status": "ready", "model": recommender.funnel.retriever.name, "items": recommender.dataset.num_items})
+        return _json(
+            200, {"status": "ready", "model": recommender.funnel.retriever.name, "items": recommender.dataset.num_items}
+        )
 
     routes = [
         Route("/recommend", recommend, methods=["POST"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -37,7 +37,6 @@ def run_apart(work: Callable[[Callable[[], bool]], T], *, threads: int | None, d
         )
     stopped = threading.Event()
     wanted = torch.get_num_threads() if threads is None else threads
-
     future: Future[T] = Future()
 
     def body() -> None:
@@ -54,6 +53,10 @@ def run_apart(work: Callable[[Callable[[], bool]], T], *, threads: int | None, d
     thread = threading.Thread(target=body, name="training")
     try:
         thread.start()
+        while not future.done():
+            wait(
+                [future], timeout=0.1
+            )  # not for ever: libraries' own signal handlers can keep Ctrl-C from ending a wait
         return future.result()
     finally:
         stopped.set()

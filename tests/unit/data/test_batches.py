@@ -73,7 +73,9 @@ def test_histories_of_a_strict_part_hold_only_earlier_times(dataset: Dataset) ->
     assert requests.history is not None
     inside = requests.history > 0
     assert (requests.history_time < requests.time[:, None])[inside].all()
-    lax = PairBatches(replace(dataset, events=replace(tied, strict=False)), Sampling(history=50), batch_size=1_000, seed=0)
+    lax = PairBatches(
+        replace(dataset, events=replace(tied, strict=False)), Sampling(history=50), batch_size=1_000, seed=0
+    )
     assert lax.get(0, 0).requests.length.sum() > requests.length.sum()  # type: ignore[union-attr]
 
 
@@ -88,7 +90,9 @@ def test_ratings_are_targets_of_all_events(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("bitmap_bytes", [2**28, 0])
-def test_negatives_are_never_the_users_own_items(dataset: Dataset, bitmap_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negatives_are_never_the_users_own_items(
+    dataset: Dataset, bitmap_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sample, "BITMAP_BYTES", bitmap_bytes)
     positives = Positives(dataset.events)
     rows = dataset.events.rows()
@@ -104,7 +108,9 @@ def test_negatives_are_never_the_users_own_items(dataset: Dataset, bitmap_bytes:
 
 
 @pytest.mark.parametrize("bitmap_bytes", [2**28, 0])
-def test_columns_that_are_also_positive_are_found(dataset: Dataset, bitmap_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_that_are_also_positive_are_found(
+    dataset: Dataset, bitmap_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sample, "BITMAP_BYTES", bitmap_bytes)
     positives = Positives(dataset.events)
     rows, columns = torch.tensor([1, 5, 0]), torch.tensor([3, 3, 7, 20, 1])
@@ -119,7 +125,9 @@ def test_drawn_negatives_are_uniform() -> None:
     from shortlist.contracts import Interactions
 
     one = Interactions(torch.tensor([0, 0, 2]), torch.tensor([2, 4], dtype=torch.int32), 5)
-    drawn = draw_negatives(Positives(one), torch.ones(3_000, dtype=torch.int64), 10, generator=torch.Generator().manual_seed(0))
+    drawn = draw_negatives(
+        Positives(one), torch.ones(3_000, dtype=torch.int64), 10, generator=torch.Generator().manual_seed(0)
+    )
     share = torch.bincount(drawn.flatten(), minlength=6) / drawn.numel()
     torch.testing.assert_close(share, torch.tensor([0, 1 / 3, 0, 1 / 3, 0, 1 / 3]), atol=0.01, rtol=0)
 

@@ -5,6 +5,7 @@ import gzip
 import polars as pl
 import pyarrow as pa
 import pytest
+
 from shortlist.data import read_table
 from shortlist.errors import DataError
 
@@ -17,7 +18,9 @@ def test_the_separator_of_a_text_file_is_found(tmp_path, separator):
     assert read_table(tmp_path / "events.csv").frame.equals(EVENTS)
 
 
-@pytest.mark.parametrize("name", ["events.parquet", "events.arrow", "events.feather", "events.csv.gz", "folder", "no_suffix"])
+@pytest.mark.parametrize(
+    "name", ["events.parquet", "events.arrow", "events.feather", "events.csv.gz", "folder", "no_suffix"]
+)
 def test_every_kind_of_file_gives_the_same_rows(tmp_path, name):
     path = tmp_path / name
     if name == "folder":
@@ -79,7 +82,9 @@ def test_a_ratings_file_without_header_gets_names_and_a_note(tmp_path, line, col
 
 def test_a_ratings_file_with_three_columns_that_may_be_anything_is_refused(tmp_path):
     (tmp_path / "ratings.csv").write_text("5,9,40000\n5,8,123\n")
-    with pytest.raises(DataError, match=r"three columns, and the third \(40000, …\) may be ratings or timestamps. Add a header line"):
+    with pytest.raises(
+        DataError, match=r"three columns, and the third \(40000, …\) may be ratings or timestamps. Add a header line"
+    ):
         read_table(tmp_path / "ratings.csv")
 
 
@@ -135,14 +140,18 @@ def test_a_number_that_does_not_fit_a_smaller_type_keeps_the_column_wide(tmp_pat
 
 def test_a_missing_file_is_named_with_the_nearest_one(tmp_path):
     EVENTS.write_csv(tmp_path / "events.csv")
-    with pytest.raises(DataError, match=r"events: there is no file .*event\.csv\. Did you mean 'events\.csv'\? Check the path \(from "):
+    with pytest.raises(
+        DataError, match=r"events: there is no file .*event\.csv\. Did you mean 'events\.csv'\? Check the path \(from "
+    ):
         read_table(tmp_path / "event.csv")
 
 
 def test_an_empty_file_is_refused(tmp_path):
     for contents in ("", "\n\n"):
         (tmp_path / "events.csv").write_text(contents)
-        with pytest.raises(DataError, match=r"events\.csv is empty.* Give a file with a header line and one line for each row"):
+        with pytest.raises(
+            DataError, match=r"events\.csv is empty.* Give a file with a header line and one line for each row"
+        ):
             read_table(tmp_path / "events.csv")
 
 
@@ -165,7 +174,9 @@ def test_a_line_with_too_many_fields_is_refused(tmp_path):
 
 
 def test_something_that_is_no_table_is_refused():
-    with pytest.raises(DataError, match=r"items is a builtins\.int\. Give a path .* or a pandas, polars or Arrow frame"):
+    with pytest.raises(
+        DataError, match=r"items is a builtins\.int\. Give a path .* or a pandas, polars or Arrow frame"
+    ):
         read_table(5, name="items")
 
 
