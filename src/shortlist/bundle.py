@@ -277,7 +277,11 @@ def _layout_dict(features: Features | None) -> dict[str, Any] | None:
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    path.write_bytes(tensors_to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}))
+    path.write_bytes(
+        tensors_to_bytes(
+            {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+        )
+    )
 
 
 def _write_json(path: Path, values: Any) -> None:

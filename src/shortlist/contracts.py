@@ -71,18 +71,18 @@ class Requests:
 class Examples:
     """Requests and what happened next. A network sees this only inside ``loss()``.
 
-    In-batch negatives are formed inside ``loss()`` from ``items``; ``also_positive`` then has a column for every item
-    of the batch and every shared negative, (B, B*S+N).
+    Shared negatives are a sample of distinct items that also holds every target of the batch (so a target is a negative
+    of the other requests): ``target_column`` says where each request's own stands.
     """
 
     requests: Requests
     items: Tensor  # (B, S)
     targets: Tensor | None = None  # (B, S) 0/1 labels or ratings; None: all are positives
     weights: Tensor | None = None  # (B, S)
-    items_log_prob: Tensor | None = None  # (B, S) log of the chance to meet the item in a batch
     negatives: Tensor | None = None  # (N,) shared, or (B, S, N)
-    negatives_log_prob: Tensor | None = None  # as negatives
-    also_positive: Tensor | None = None  # bool: negatives that are the user's own other positives
+    negatives_log_prob: Tensor | None = None  # as negatives: log of the chance to be in the sample
+    target_column: Tensor | None = None  # (B,) the target's place among shared negatives
+    also_positive: Tensor | None = None  # (B, N) bool: shared negatives that are the user's other positives
     evidence: Tensor | None = None  # (B, S, E)
 
     def __len__(self) -> int:
@@ -204,8 +204,7 @@ class Sampling:
     kind: Literal["pairs", "ratings"] = "pairs"
     history: int = 0  # T, steps of history a request carries; 0: none
     negatives: int = 0  # N for each target: Examples.negatives is (B, S, N)
-    shared_negatives: int = 0  # N for the whole batch: Examples.negatives is (N,)
-    in_batch: bool = False  # items_log_prob and also_positive are wanted
+    shared_negatives: int = 0  # uniform ones for the whole batch, joined with its targets: Examples.negatives is (N,)
 
 
 @runtime_checkable

@@ -66,6 +66,7 @@ def test_two_tower_loss_equals_tensorflow_recommenders(golden_dir: Path) -> None
         value = losses.sampled_softmax(
             query,
             candidates,
+            torch.arange(len(query)),
             temperature=scale,
             log_prob=torch.log(prob) if logq == "logq1" else None,
             masked=masked if removed == "rm1" else None,
@@ -105,12 +106,13 @@ def test_the_blocked_softmax_has_the_gradient_of_the_plain_one() -> None:
     candidates = torch.randn(340, 5, generator=generator, dtype=torch.float64, requires_grad=True)
     log_prob, weights = torch.randn(340, generator=generator).double(), torch.rand(300, generator=generator).double()
     masked = torch.rand(300, 340, generator=generator) < 0.2
-    masked[torch.arange(300), torch.arange(300)] = False
+    columns = torch.randint(0, 340, (300,), generator=generator)
+    masked[torch.arange(300), columns] = False
     logits = (queries @ candidates.T / 0.3 - log_prob).masked_fill(masked, -torch.inf)
-    rows = torch.nn.functional.cross_entropy(logits, torch.arange(300), reduction="none")
+    rows = torch.nn.functional.cross_entropy(logits, columns, reduction="none")
     plain = torch.autograd.grad((rows * weights).sum() / weights.sum(), (queries, candidates))
     value = losses.sampled_softmax(
-        queries, candidates, temperature=0.3, log_prob=log_prob, masked=masked, weights=weights
+        queries, candidates, columns, temperature=0.3, log_prob=log_prob, masked=masked, weights=weights
     )
     for mine, wanted in zip(torch.autograd.grad(value, (queries, candidates)), plain, strict=True):
         torch.testing.assert_close(mine, wanted)

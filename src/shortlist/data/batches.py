@@ -5,6 +5,7 @@ All of it is index arithmetic on flat arrays that lie in memory; no worker proce
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 
@@ -58,8 +59,10 @@ class PairBatches:
         self._positives = Positives(events) if sampling.kind == "pairs" else None
         counts = torch.bincount(events.items[self._own].long(), minlength=events.num_items + 1)
         share = counts.double() / max(len(self._own), 1)
-        uniform = sampling.shared_negatives / max(events.num_items, 1)
-        self._log_prob = torch.log(batch_size * share + uniform).float()  # of meeting the item among the columns
+        absent = batch_size * torch.log1p(-share) + sampling.shared_negatives * math.log1p(
+            -1 / max(events.num_items, 2)
+        )
+        self._log_prob = torch.log(-torch.expm1(absent)).float()  # (I+1,) of an item's being among the shared negatives
         self._epoch: tuple[int, Tensor] | None = None
 
     @property
@@ -96,17 +99,17 @@ class PairBatches:
             drawn = draw_negatives(self._positives, rows, sampling.negatives, generator=generator)
             return Examples(requests, items[:, None], weights=weights, negatives=drawn[:, None])
         shared = torch.randint(1, events.num_items + 1, (sampling.shared_negatives,), generator=generator)
-        columns = torch.cat((items, shared))
-        other = self._positives.among(rows, columns)
-        other[torch.arange(len(rows)), torch.arange(len(rows))] = False  # the target itself
-        log_prob = self._log_prob
+        sample, place = torch.unique(torch.cat((items, shared)), return_inverse=True)
+        column = place[: len(items)]
+        other = self._positives.among(rows, sample)
+        other[torch.arange(len(rows)), column] = False  # the target itself
         return Examples(
             requests,
             items[:, None],
             weights=weights,
-            items_log_prob=log_prob[items][:, None],
-            negatives=shared,
-            negatives_log_prob=log_prob[shared],
+            negatives=sample,
+            negatives_log_prob=self._log_prob[sample],
+            target_column=column,
             also_positive=other,
         )
 

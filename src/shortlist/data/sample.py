@@ -36,21 +36,20 @@ class Positives:
         return self._keys[place] == wanted if len(self._keys) else torch.zeros_like(wanted, dtype=torch.bool)
 
     def among(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Which of the items in ``columns`` (M,) each of ``rows`` (B,) has: bool (B, M)."""
+        """Which of the distinct items in ``columns`` (M,) each of ``rows`` (B,) has: bool (B, M)."""
         if self._bitmap is not None:
             own = self._bitmap.view(-1, self._width).index_select(0, rows).view(torch.uint8)
             return own.gather(1, columns.expand(len(rows), -1)).view(
                 torch.bool
             )  # four times as fast as own[:, columns]
-        distinct, column_of = torch.unique(columns, return_inverse=True)
         place = torch.full((self._width,), -1, dtype=torch.int64)
-        place[distinct] = torch.arange(len(distinct))
+        place[columns] = torch.arange(len(columns))
         starts, lengths = self.interactions.offsets[rows], self.interactions.lengths[rows]
         found = place[self.interactions.items[spans(starts, lengths)].long()]
         request = torch.repeat_interleave(torch.arange(len(rows)), lengths)
-        has = torch.zeros(len(rows), len(distinct), dtype=torch.bool)
+        has = torch.zeros(len(rows), len(columns), dtype=torch.bool)
         has[request[found >= 0], found[found >= 0]] = True
-        return has[:, column_of]
+        return has
 
 
 def draw_negatives(

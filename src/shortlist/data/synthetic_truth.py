@@ -129,8 +129,8 @@ def make_users(
     names = [name for name, *_ in CATEGORIES]
     categories = np.asarray([names.index(name) for name in items["category"]])
     shares = 0.75 * generator.permutation(np.linspace(-1.7, 1.7, len(names)))
-    likes = shares + _around(generator, groups, len(names), spread=1.3, own=0.3)  # (U, G)
-    tastes = _around(generator, groups, NUM_STYLES, spread=1.0, own=0.3)  # (U, K)
+    likes = shares + _around(generator, groups, len(names), spread=1.3, own=0.2)  # (U, G)
+    tastes = _around(generator, groups, NUM_STYLES, spread=1.0, own=0.2)  # (U, K)
     means = 0.4 * generator.normal(size=(len(COUNTRIES), 1))
     wallets = means[countries] + _around(generator, groups, 1, spread=0.8, own=0.2)  # (U, 1)
     appeal = 1.2 * generator.normal(size=items.height)

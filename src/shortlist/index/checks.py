@@ -25,7 +25,7 @@ def checked_vectors(vectors: Tensor, *, what: str, width: int | None = None) -> 
         raise SearchError(f"{what} have width {vectors.shape[1]}, and the index holds vectors of width {width}.")
     if not vectors.is_floating_point():
         raise SearchError(f"{what} are {vectors.dtype}. They are floating point.")
-    vectors = vectors.detach().to(device="cpu", dtype=torch.float32).contiguous()
+    vectors = vectors.detach().to("cpu", torch.float32).contiguous()
     # A comparison with NaN is false, so that one look at the largest value finds NaN, infinity and overflow.
     if vectors.numel() and not float(torch.linalg.vector_norm(vectors, torch.inf)) <= _LARGEST:
         bad = (~(vectors.abs() <= _LARGEST)).any(1).nonzero().squeeze(1)

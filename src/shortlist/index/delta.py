@@ -152,15 +152,18 @@ class Overlay:
         if is_filtered and num_open <= _SCATTERED * self.searcher.effort(fetch, share=share):
             return self.main.search(queries, k, filter)
         scores, rows = self.searcher.nearest(queries, fetch, among=among, share=share)
+        if exclude is None and fetch == k and rows.numpy()[:, -1].min() >= 0:
+            return Candidates(self.main.items[rows], scores)
         if exclude is not None:
             scores = scores.masked_fill(contains(exclude, rows), -torch.inf)
             scores, kept = torch.topk(scores, min(k, fetch), dim=1)
             rows = rows.gather(1, kept)
         found = candidates(self.main.items[rows], scores, k)  # row -1 is an empty slot, whatever item it reads
-        short = (~found.valid[:, min(k, num_open) - 1]).nonzero().squeeze(1)
-        if len(short):
-            exact = self.main.search(queries[short], k, filter.take(short))
-            found.items[short], found.scores[short] = exact.items, exact.scores
+        short = scores[:, min(k, num_open) - 1] == -torch.inf
+        if bool(short.any()):
+            again = short.nonzero().squeeze(1)
+            exact = self.main.search(queries[again], k, filter.take(again))
+            found.items[again], found.scores[again] = exact.items, exact.scores
         return found
 
 

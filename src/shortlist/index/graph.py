@@ -69,6 +69,7 @@ class GraphSearch:
         count, width = vectors.shape
         self.graph, self.vectors = graph, vectors
         self._neighbours = neighbours
+        self._parameters: dict[int, Any] = {}  # by ef_search: making them takes as long as all else around a search
         self.index = faiss.IndexHNSWFlat(width, neighbours // 2, faiss.METRIC_INNER_PRODUCT)
         hnsw = self.index.hnsw
         hnsw.set_nb_neighbors(0, 2 * neighbours)
@@ -95,13 +96,17 @@ class GraphSearch:
 
         ``among`` (n,) bool says which vectors may be answered. Where fewer are found, the rest is -1 with score -inf.
         """
-        selector = None
-        if among is not None:
+        if among is None:
+            parameters = self._parameters.get(ef_search)
+            if parameters is None:
+                parameters = self._parameters.setdefault(ef_search, faiss.SearchParametersHNSW(efSearch=ef_search))
+        else:
             selector = faiss.IDSelectorBitmap(np.packbits(among.numpy(), bitorder="little"))
-        parameters = faiss.SearchParametersHNSW(efSearch=ef_search, sel=selector)
+            parameters = faiss.SearchParametersHNSW(efSearch=ef_search, sel=selector)
         scores, rows = self.index.search(queries.numpy(), k, params=parameters)
-        found = torch.from_numpy(rows)
-        return torch.from_numpy(scores).masked_fill_(found < 0, -torch.inf), found
+        if rows.size and rows[:, -1].min() < 0:
+            scores[rows < 0] = -np.inf
+        return torch.from_numpy(scores), torch.from_numpy(rows)
 
 
 class _Held:

@@ -29,6 +29,8 @@ class Table:
     items: Tensor  # (n,) int64 item index of each row, 0: removed
     vectors: Tensor  # (n, D) float32
     rows: Tensor  # (last item + 2,) int64 row of each item index
+    columns: Tensor  # (W,) items, padded with 0 to whole groups, and one column more: where unknown items point
+    num_removed: int
 
     @classmethod
     def of(cls, items: Tensor, vectors: Tensor) -> Table:
@@ -37,10 +39,12 @@ class Table:
         rows = torch.full((last + 2,), len(items), dtype=torch.int64)
         rows[items] = torch.arange(len(items))
         rows[0] = len(items)
-        return cls(items, vectors, rows)
+        columns = items.new_zeros((len(items) // _GROUP + 1) * _GROUP)
+        columns[: len(items)] = items
+        return cls(items, vectors, rows, columns, len(items) - int(torch.count_nonzero(items)))
 
     def __len__(self) -> int:
-        return int(torch.count_nonzero(self.items))
+        return len(self.items) - self.num_removed
 
     @property
     def width(self) -> int:
@@ -63,7 +67,7 @@ class Table:
     def alive(self) -> tuple[Tensor, Tensor]:
         """Items (n',) and vectors (n', D) without the removed rows."""
         kept = self.items != 0
-        return (self.items, self.vectors) if bool(kept.all()) else (self.items[kept], self.vectors[kept])
+        return (self.items[kept], self.vectors[kept]) if self.num_removed else (self.items, self.vectors)
 
     def arrays(self) -> dict[str, Tensor]:
         """Items and vectors, as :meth:`alive`."""
@@ -81,58 +85,53 @@ class Table:
         rows = rows[rows < len(self.items)]
         if not len(rows):
             return self
-        left, places = self.items.clone(), self.rows.clone()
-        places[left[rows]] = len(left)
-        left[rows] = 0
-        return Table(left, self.vectors, places)
+        left = self.items.index_fill(0, rows, 0)
+        return Table.of(left, self.vectors)
 
     def search(self, queries: Tensor, k: int, filter: Filter, /) -> Candidates:
         """The ``k`` items of largest inner product with each of ``queries`` (B, D), among those the filter lets pass."""
         allowed = filter.allowed
         if allowed is not None and allowed.dtype == torch.bool:
-            kept = (allowed[self.items] & (self.items != 0)).nonzero().squeeze(1)
+            kept = (allowed[self.items] & (self.items != 0)).nonzero().squeeze(1)  # (n',)
             if len(kept) * 2 < len(self.items):
-                return Table.of(self.items[kept], self.vectors[kept])._scan(queries, k, Filter(exclude=filter.exclude))
+                return Table.of(self.items[kept], self.vectors.index_select(0, kept))._scan(
+                    queries, k, Filter(exclude=filter.exclude)
+                )
         elif allowed is not None and allowed.shape[1] * _LISTED < len(self.items):
             return self._score_lists(queries, k, allowed, filter.exclude)
         return self._scan(queries, k, filter)
 
     def _scan(self, queries: Tensor, k: int, filter: Filter) -> Candidates:
         """Score every row."""
-        num_rows = len(self.items)
-        width = (num_rows // _GROUP + 1) * _GROUP  # at least one column more than rows: where unknown items point
-        answered = torch.cat((self.items, self.items.new_zeros(width - num_rows)))
-        closed = answered == 0
+        width = len(self.columns)
+        closed = self.columns == 0 if self.num_removed else None  # (W,)
         if filter.allowed is not None and filter.allowed.dtype == torch.bool:
-            closed |= ~filter.allowed[answered]
+            closed = ~filter.allowed[self.columns] | (self.columns == 0)
         block = max(_FEW, _BLOCK_BYTES // (4 * width))
-        buffer = queries.new_empty((min(block, len(queries)), width))
-        any_closed = int(torch.count_nonzero(closed)) > width - num_rows
+        buffer = queries.new_empty((min(block, len(queries)), width)) if len(queries) >= _FEW else None
         parts = []
         for start in range(0, len(queries), block):
             some = slice(start, start + block)
-            scores = self._inner_products(queries[some], buffer)  # (b, width)
-            if any_closed:
+            scores = self._inner_products(queries[some], buffer)  # (b, W)
+            if closed is not None:
                 scores.masked_fill_(closed, -torch.inf)
             if filter.allowed is not None and filter.allowed.dtype != torch.bool:
-                forbidden = torch.ones_like(scores, dtype=torch.bool).scatter_(
-                    1, self.find(filter.allowed[some]), value=False
-                )
-                scores.masked_fill_(forbidden, -torch.inf)
+                forbidden = torch.ones_like(scores, dtype=torch.bool)
+                scores.masked_fill_(forbidden.scatter_(1, self.find(filter.allowed[some]), value=False), -torch.inf)
             if filter.exclude is not None:
                 scores.scatter_(1, self.find(filter.exclude[some]), -torch.inf)
             best, columns = _top(scores, min(k, width))
-            parts.append(candidates(answered[columns], best, k))
+            parts.append(candidates(self.columns[columns], best, k))
         return joined(parts, k)
 
-    def _inner_products(self, queries: Tensor, buffer: Tensor) -> Tensor:
-        """Scores (b, width) in ``buffer``; the columns past the last row are -inf."""
-        scores, num_rows = buffer[: len(queries)], len(self.items)
+    def _inner_products(self, queries: Tensor, buffer: Tensor | None) -> Tensor:
+        """Scores (b, W), in ``buffer`` if there is one; the columns past the last row are -inf."""
+        num_rows, width = len(self.items), len(self.columns)
+        if buffer is None or len(queries) < _FEW:
+            return torch.nn.functional.pad(queries @ self.vectors.T, (0, width - num_rows), value=-torch.inf)
+        scores = buffer[: len(queries)]
         scores[:, num_rows:] = -torch.inf
-        if len(queries) < _FEW:
-            scores[:, :num_rows] = queries @ self.vectors.T
-        else:
-            torch.mm(queries, self.vectors.T, out=scores[:, :num_rows])
+        torch.mm(queries, self.vectors.T, out=scores[:, :num_rows])
         return scores
 
     def _score_lists(self, queries: Tensor, k: int, allowed: Tensor, exclude: Tensor | None) -> Candidates:
@@ -147,20 +146,27 @@ class Table:
             closed[:, 1:] |= rows[:, 1:] == rows[:, :-1]  # an item that is listed twice is answered once
             if exclude is not None:
                 closed |= contains(self.find(exclude[some]), rows)
-            vectors = self.vectors[rows.clamp(max=num_rows - 1)]  # (b, A, D)
-            scores = torch.bmm(vectors, queries[some, :, None]).squeeze(2).masked_fill_(closed, -torch.inf)
+            # Selecting rows and this order of the product are each three times as fast as their plainer spellings.
+            vectors = self.vectors.index_select(0, rows.clamp(max=num_rows - 1).flatten()).view(
+                *rows.shape, -1
+            )  # (b, A, D)
+            scores = (
+                torch.bmm(queries[some, None, :], vectors.transpose(1, 2)).squeeze(1).masked_fill_(closed, -torch.inf)
+            )
             best, columns = torch.topk(scores, min(k, scores.shape[1]), dim=1)
-            parts.append(candidates(self.items[rows.clamp(max=num_rows - 1)].gather(1, columns), best, k))
+            parts.append(candidates(self.columns[rows.gather(1, columns)], best, k))
         return joined(parts, k)
 
 
 def candidates(items: Tensor, scores: Tensor, k: int) -> Candidates:
     """Candidates of width ``k`` from best-first ``items`` and ``scores`` (B, w); a score of -inf is an empty slot."""
-    items, scores = items[:, :k].masked_fill(scores[:, :k] == -torch.inf, 0), scores[:, :k]
+    items, scores = items[:, :k], scores[:, :k]
     missing = k - items.shape[1]
     if missing:
         items = torch.nn.functional.pad(items, (0, missing))
         scores = torch.nn.functional.pad(scores, (0, missing), value=-torch.inf)
+    if scores.numel() and float(scores[:, -1].amin()) == -torch.inf:
+        items = items.masked_fill(scores == -torch.inf, 0)
     return Candidates(items, scores)
 
 

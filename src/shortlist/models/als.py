@@ -31,7 +31,14 @@ class ALS:
     ``sum_liked (1 - x·y)² + unobserved_weight * sum_all (x·y)² + sum_u r_u |x_u|² + sum_i r_i |y_i|²``, where
     ``r_u = regularization * (likes of u + unobserved_weight * num_items) ** frequency_scaling``, and the same for
     items with users. ``init_stddev`` is that of a factor vector's length: each number has init_stddev / sqrt(D).
-    ``history`` is how many of a user's latest events a request should carry.
+    ``history`` is how many of a user's latest events a request should carry: all of them to tell what a user likes at
+    large, 10 to 20 to tell what comes next.
+
+    >>> network = ALS(embedding_dim=2).build(Catalogue(num_users=2, num_items=3))
+    >>> network.solve(Interactions(torch.tensor([0, 0, 2, 3]), torch.tensor([1, 2, 3]), num_items=3))
+    >>> scores = network.embed_requests(Requests(history=torch.tensor([[2]]))) @ network.embed_items(torch.arange(1, 4)).T
+    >>> bool(scores[0, 0] > scores[0, 2])  # item 2 was liked with 1, never with 3
+    True
     """
 
     embedding_dim: int = 64

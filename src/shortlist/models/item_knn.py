@@ -33,6 +33,11 @@ class ItemKNN:
     so lowers similarities that rest on few users. ``tf_idf`` lets a user who likes many items count less.
     ``history`` is how many of a user's latest events a request should carry: all of them to tell what a user likes at
     large, 5 to 20 to tell what comes next.
+
+    >>> network = ItemKNN(shrinkage=0).build(Catalogue(num_users=2, num_items=3))
+    >>> network.solve(Interactions(torch.tensor([0, 0, 2, 4]), torch.tensor([1, 2, 1, 3]), num_items=3))
+    >>> network.search(Requests(history=torch.tensor([[2]])), 2).items  # item 2 was liked with 1, never with 3
+    tensor([[1, 0]])
     """
 
     neighbours: int = 100
@@ -106,7 +111,7 @@ class ItemKNNNetwork(nn.Module):
         found = []
         for rows in torch.split(torch.arange(len(requests), device=self.offsets.device), at_once):
             scores = self._scores(None if requests.history is None else requests.history[rows], len(rows))
-            found.append(Candidates.top(scores, k, filter and filter.take(rows)))
+            found.append(Candidates.top(scores, k, None if filter is None else filter.take(rows)))
         return Candidates(torch.cat([part.items for part in found]), torch.cat([part.scores for part in found]))
 
     def can_serve(self, requests: Requests, /) -> Tensor:
@@ -140,16 +145,13 @@ def _neighbours(users: Tensor, items: Tensor, num_items: int, settings: ItemKNN)
     if settings.feature_weighting == "tf_idf":
         rarity = torch.log((num_items + 1) / activity)
     liked = _sparse(users, items, rarity[users], (num_users, num_items + 1))
-    likers = Ragged(
-        users[torch.argsort(items, stable=True)], running_total(torch.bincount(items, minlength=num_items + 1))
-    )
-    weight = torch.zeros(num_items + 1).index_add_(0, items, rarity[users].square())  # (I+1,) of an item's likers
-    reach = torch.zeros(num_items + 1, dtype=torch.int64).index_add_(
-        0, items, activity[users]
-    )  # at most so many meet it
+    likes = torch.bincount(items, minlength=num_items + 1)
+    likers = Ragged(users[torch.argsort(items, stable=True)], running_total(likes))
+    weight = torch.zeros_like(likes, dtype=torch.float32).index_add_(0, items, rarity[users].square())
+    reach = torch.zeros_like(likes).index_add_(0, items, activity[users]).clamp(max=num_items)  # most that meet an item
 
     found = []
-    for targets in _blocks(reach.clamp(max=num_items)):
+    for targets in _blocks(reach):
         those = likers.take(targets)
         rows = torch.repeat_interleave(those.offsets.diff())
         block = _sparse(rows, those.values, rarity[those.values], (len(targets), num_users))

@@ -30,24 +30,25 @@ def softmax(positive: Tensor, negatives: Tensor, weights: Tensor | None = None) 
 def sampled_softmax(
     queries: Tensor,
     candidates: Tensor,
+    columns: Tensor,
     *,
     temperature: float = 1.0,
     log_prob: Tensor | None = None,
     masked: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy over a sample of the items, each query's positive standing in its own column.
+    """Cross-entropy over a sample of the items, in which each query's positive stands.
 
-    ``queries`` (B, D) and ``candidates`` (M, D), M >= B: the positive of query b is candidate b, and a logit is their dot
-    product over ``temperature``. ``log_prob`` (M,) is the log of the chance to meet a candidate in the sample; subtracting
-    it makes the sampled softmax estimate the full one (Bengio & Senécal 2008; Yi et al. 2019, "Sampling-bias-corrected
-    neural modeling", eq. 3). ``masked`` (B, M) candidates do not count.
+    ``queries`` (B, D) and ``candidates`` (M, D): the positive of query b is candidate ``columns[b]``, and a logit is their
+    dot product over ``temperature``. ``log_prob`` (M,) is the log of the chance to meet a candidate in the sample;
+    subtracting it makes the sampled softmax estimate the full one (Bengio & Senécal 2008; Yi et al. 2019,
+    "Sampling-bias-corrected neural modeling", eq. 3). ``masked`` (B, M) candidates do not count.
     """
     if weights is None:
         weights = queries.new_ones(len(queries))
     if log_prob is None:
         log_prob = queries.new_zeros(len(candidates))
-    value: Tensor = _SampledSoftmax.apply(queries, candidates, 1 / temperature, log_prob, masked, weights)  # type: ignore[no-untyped-call]
+    value: Tensor = _SampledSoftmax.apply(queries, candidates, columns, 1 / temperature, log_prob, masked, weights)  # type: ignore[no-untyped-call]
     return value
 
 
@@ -59,6 +60,7 @@ class _SampledSoftmax(torch.autograd.Function):
         context: Any,
         queries: Tensor,
         candidates: Tensor,
+        columns: Tensor,
         scale: float,
         log_prob: Tensor,
         masked: Tensor | None,
@@ -74,13 +76,14 @@ class _SampledSoftmax(torch.autograd.Function):
             logits = torch.addmm(log_prob, block, candidates.T, beta=-1, alpha=scale)  # (block, M)
             if masked is not None:
                 logits.masked_fill_(masked[start:stop], -torch.inf)
-            own = logits.diagonal(start)[: stop - start].clone()
+            column = columns[start:stop, None]
+            own = logits.gather(1, column).squeeze(1)
             largest = logits.amax(dim=1, keepdim=True)
             summed = logits.sub_(largest).exp_().sum(dim=1, keepdim=True)
             total += ((torch.log(summed) + largest).squeeze(1) - own).mul_(share[start:stop]).sum()
             if wanted:
                 logits.mul_(share[start:stop, None] * scale / summed)
-                logits.diagonal(start)[: stop - start].sub_(share[start:stop] * scale)
+                logits.scatter_add_(1, column, -share[start:stop, None] * scale)
                 torch.mm(logits, candidates, out=to_queries[start:stop])
                 to_candidates.addmm_(logits.T, block)
         context.save_for_backward(to_queries, to_candidates)
@@ -89,7 +92,7 @@ class _SampledSoftmax(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         to_queries, to_candidates = context.saved_tensors
-        return to_queries * gradient, to_candidates * gradient, None, None, None, None
+        return to_queries * gradient, to_candidates * gradient, None, None, None, None, None
 
 
 def mse(scores: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -51,7 +51,7 @@ class MF:
         if self.loss == "mse":
             return Sampling("ratings")
         if self.loss == "sampled_softmax":
-            return Sampling("pairs", shared_negatives=self.negatives, in_batch=True)
+            return Sampling("pairs", shared_negatives=self.negatives)
         return Sampling("pairs", negatives=self.negatives)
 
     def build(self, catalogue: Catalogue) -> nn.Module:
@@ -117,14 +117,14 @@ class MFNetwork(nn.Module):
             return losses.mse(scores, examples.targets[:, 0], weights) + self._penalty(users, positives)
         assert examples.negatives is not None
         if self.settings.loss == "sampled_softmax":
-            assert examples.items_log_prob is not None
-            assert examples.negatives_log_prob is not None
+            assert examples.target_column is not None
             negatives = self.embed_items(examples.negatives)  # (N, D+2)
             value = losses.sampled_softmax(
                 users,
-                torch.cat((positives, negatives)),
+                negatives,
+                examples.target_column,
                 temperature=self.settings.temperature,
-                log_prob=torch.cat((examples.items_log_prob[:, 0], examples.negatives_log_prob)),
+                log_prob=examples.negatives_log_prob,
                 masked=examples.also_positive,
                 weights=weights,
             )

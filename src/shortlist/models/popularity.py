@@ -21,6 +21,11 @@ class Popularity:
     """Settings of the popularity baseline.
 
     ``recent_days`` counts only the events of that many days up to the newest event; None counts all of them.
+
+    >>> network = Popularity().build(Catalogue(num_users=2, num_items=3))
+    >>> network.solve(Interactions(torch.tensor([0, 0, 2, 3]), torch.tensor([3, 1, 3]), num_items=3))
+    >>> network.search(Requests(user=torch.tensor([0])), 2).items
+    tensor([[3, 1]])
     """
 
     recent_days: float | None = None
@@ -76,7 +81,9 @@ class PopularityNetwork(nn.Module):
         """The ``k`` most counted items that each request's filter lets through; scores are the counts (B, k)."""
         rows = torch.arange(len(requests), device=self.place.device)
         chunks = torch.split(rows, max(1, _SCORES_AT_ONCE // len(self.place)))
-        items = torch.cat([self._best(len(chunk), k, filter and filter.take(chunk)) for chunk in chunks])  # (B, k)
+        items = torch.cat(
+            [self._best(len(chunk), k, None if filter is None else filter.take(chunk)) for chunk in chunks]
+        )  # (B, k)
         return Candidates(items, self.counts[items].masked_fill(items == 0, -torch.inf))
 
     def can_serve(self, requests: Requests, /) -> Tensor:

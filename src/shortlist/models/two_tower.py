@@ -48,7 +48,7 @@ class TwoTower:
     @property
     def sampling(self) -> Sampling:
         """Pairs with their history; negatives from the batch and uniform ones."""
-        return Sampling("pairs", history=self.history, shared_negatives=self.negatives, in_batch=True)
+        return Sampling("pairs", history=self.history, shared_negatives=self.negatives)
 
     def build(self, catalogue: Catalogue) -> nn.Module:
         """The network, freshly initialised."""
@@ -119,15 +119,13 @@ class TwoTowerNetwork(nn.Module):
     def loss(self, examples: Examples) -> Tensor:
         """Softmax over the batch's items and the uniform negatives, corrected for how often each is drawn."""
         assert examples.negatives is not None
-        assert examples.items_log_prob is not None
-        assert examples.negatives_log_prob is not None
-        queries = self.embed_requests(examples.requests)  # (B, D)
-        candidates = self.embed_items(torch.cat((examples.items[:, 0], examples.negatives)))  # (B+N, D)
+        assert examples.target_column is not None
         return losses.sampled_softmax(
-            queries,
-            candidates,
+            self.embed_requests(examples.requests),  # (B, D)
+            self.embed_items(examples.negatives),  # (N, D)
+            examples.target_column,
             temperature=self.settings.temperature,
-            log_prob=torch.cat((examples.items_log_prob[:, 0], examples.negatives_log_prob)),
+            log_prob=examples.negatives_log_prob,
             masked=examples.also_positive,
             weights=None if examples.weights is None else examples.weights[:, 0],
         )

@@ -113,7 +113,7 @@ def test_columns_that_are_also_positive_are_found(
 ) -> None:
     monkeypatch.setattr(sample, "BITMAP_BYTES", bitmap_bytes)
     positives = Positives(dataset.events)
-    rows, columns = torch.tensor([1, 5, 0]), torch.tensor([3, 3, 7, 20, 1])
+    rows, columns = torch.tensor([1, 5, 0]), torch.tensor([3, 4, 7, 20, 1])
     wanted = torch.zeros(3, 5, dtype=torch.bool)
     for place, row in enumerate(rows.tolist()):
         own = dataset.events.items[dataset.events.offsets[row] : dataset.events.offsets[row + 1]].tolist()
@@ -132,19 +132,20 @@ def test_drawn_negatives_are_uniform() -> None:
     torch.testing.assert_close(share, torch.tensor([0, 1 / 3, 0, 1 / 3, 0, 1 / 3]), atol=0.01, rtol=0)
 
 
-def test_in_batch_columns_know_how_often_they_are_met(dataset: Dataset) -> None:
-    sampling = Sampling(shared_negatives=8, in_batch=True)
-    examples = PairBatches(dataset, sampling, batch_size=32, seed=0).get(0, 0)
-    counts = dataset.events.item_counts().double()
-    expected = torch.log(32 * counts / counts.sum() + 8 / 20).float()
-    assert examples.items_log_prob is not None
-    assert examples.negatives is not None
-    assert examples.negatives_log_prob is not None
-    torch.testing.assert_close(examples.items_log_prob[:, 0], expected[examples.items[:, 0]])
-    torch.testing.assert_close(examples.negatives_log_prob, expected[examples.negatives])
+def test_shared_negatives_are_distinct_hold_the_targets_and_know_their_chance(dataset: Dataset) -> None:
+    batches = PairBatches(dataset, Sampling(shared_negatives=8), batch_size=32, seed=0)
+    met = torch.zeros(21)
+    for epoch in range(400):
+        examples = batches.get(epoch, 0)
+        assert examples.negatives is not None
+        assert examples.target_column is not None
+        assert torch.equal(examples.negatives[examples.target_column], examples.items[:, 0])
+        assert len(examples.negatives.unique()) == len(examples.negatives)
+        met[examples.negatives] += 1
     assert examples.also_positive is not None
-    assert examples.also_positive.shape == (32, 40)
-    assert not examples.also_positive.diagonal().any()
+    assert examples.negatives_log_prob is not None
+    assert not examples.also_positive[torch.arange(32), examples.target_column].any()
+    torch.testing.assert_close(examples.negatives_log_prob.exp(), met[examples.negatives] / 400, atol=0.08, rtol=0)
 
 
 def test_evaluation_asks_once_for_each_user_with_what_was_known(dataset: Dataset) -> None:

@@ -151,7 +151,7 @@ def test_only_liked_events_count() -> None:
 
 def test_histories_longer_than_a_batch_may_hold_are_summed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = random_rows()
-    whole, parts = (built(ALS(embedding_dim=6), num_users=40, num_items=25) for _ in range(2))
+    whole, parts = (built(ALS(embedding_dim=6, iterations=3), num_users=40, num_items=25) for _ in range(2))
     whole.solve(events(rows, num_items=25))
     monkeypatch.setattr("shortlist.models.als._FLOATS_AT_ONCE", 12)
     parts.solve(events(rows, num_items=25))

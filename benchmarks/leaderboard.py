@@ -1,0 +1,125 @@
+"""MovieLens-1M to the README's table: every model on the same test events, all items ranked, with intervals.
+
+    python benchmarks/leaderboard.py --data DIR [--protocol last_out] [--protocol by_time]
+
+DIR holds ``ratings.csv``, ``movies.dat`` and ``users.dat``. Last-out keeps each user's last event for the test and the one
+before for validation; by-time takes the users whose times are in the file and cuts at two moments (80/10/10 %). Epochs are
+chosen on validation, the test part is evaluated once. Prints the table and writes ``benchmarks/results/leaderboard.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+sys.path.insert(0, str(Path(__file__).parent))
+from machine import facts
+
+import shortlist as sl
+from shortlist.recommender import Recommender
+
+METRICS = ("ndcg@10", "hr@10", "recall@20")
+RESULTS = Path(__file__).parent / "results" / "leaderboard.json"
+TRAINING = sl.Training(epochs=8, patience=2, seed=0)
+
+
+def read(folder: Path, protocol: str) -> tuple[sl.Dataset, sl.Dataset, sl.Dataset]:
+    """Train, validation and test of a protocol."""
+    ratings: Any = folder / "ratings.csv"
+    kept = tempfile.TemporaryDirectory()
+    if protocol == "by_time":
+        frame = pl.read_csv(ratings).filter(pl.col("timestamp").is_not_null()).sort("user_id", "position")
+        ratings = Path(kept.name) / "ratings.csv"
+        frame.write_csv(ratings)
+    with kept:
+        dataset = sl.read_dataset(ratings, items=folder / "movies.dat", users=folder / "users.dat", format="movielens")
+    print(dataset.describe(), flush=True)
+    return sl.split_last_out(dataset) if protocol == "last_out" else sl.split_by_time(dataset)
+
+
+def contenders(train: sl.Dataset, valid: sl.Dataset) -> dict[str, Any]:
+    """What makes each recommender, by the name in the table."""
+
+    def funnel() -> Recommender:
+        return sl.train(train, validation=valid, retriever=sl.TwoTower(), ranker=sl.NeuMF(), training=TRAINING)
+
+    def fitted(settings: Any) -> Recommender:
+        trained = hasattr(settings, "negatives")
+        return Recommender(sl.fit(settings, train, validation=valid if trained else None, training=TRAINING))
+
+    made: dict[str, Any] = {
+        "Popularity": lambda: fitted(sl.Popularity()),
+        "ItemKNN": lambda: fitted(sl.ItemKNN()),
+        "ALS": lambda: fitted(sl.ALS()),
+        "MF": lambda: fitted(sl.MF()),
+        "TwoTower": lambda: fitted(sl.TwoTower()),
+        "TwoTower, re-ranked by NeuMF": funnel,
+    }
+    if train.events.times is not None:
+        made["Popularity, last 30 days"] = lambda: fitted(sl.Popularity(recent_days=30))
+    return made
+
+
+def run(folder: Path, protocol: str) -> dict[str, Any]:
+    """Fit and evaluate every contender of one protocol."""
+    train, valid, test = read(folder, protocol)
+    reports, rows = {}, []
+    for name, make in contenders(train, valid).items():
+        started = time.perf_counter()
+        recommender = make()
+        seconds = time.perf_counter() - started
+        reports[name] = sl.evaluate(recommender, test, metrics=METRICS)
+        log = recommender.funnel.retriever.log
+        rows.append(
+            {
+                "model": name,
+                "fit_s": round(seconds, 1),
+                "epochs": None if log is None else log.best_epoch,
+                "metrics": {m: [reports[name][m].value, reports[name][m].low, reports[name][m].high] for m in METRICS},
+            }
+        )
+        print(name, f"{seconds:.0f} s", {m: round(reports[name][m].value, 4) for m in METRICS}, flush=True)
+    best = max(("MF", "TwoTower"), key=lambda name: reports[name]["ndcg@10"].value)
+    others = [name for name in reports if name != best]
+    paired = {name: sl.compare(reports[best], reports[name], metric="ndcg@10") for name in others}
+    return {
+        "protocol": protocol,
+        "users": reports[best].num_users,
+        "rows": rows,
+        "best_learned_retriever": best,
+        "ndcg@10_above": {name: [found.difference, found.low, found.high] for name, found in paired.items()},
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """One protocol's rows as Markdown."""
+    lines = ["| model | " + " | ".join(METRICS) + " | fit |", "|---|" + "---|" * (len(METRICS) + 1)]
+    for row in sorted(result["rows"], key=lambda row: -row["metrics"]["ndcg@10"][0]):
+        cells = [f"{value:.4f} ({low:.4f} to {high:.4f})" for value, low, high in row["metrics"].values()]
+        lines.append(f"| {row['model']} | " + " | ".join(cells) + f" | {row['fit_s']:.0f} s |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the protocols asked for, print the tables and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--protocol", action="append", choices=("last_out", "by_time"))
+    arguments = parser.parse_args()
+    for protocol in arguments.protocol or ["last_out", "by_time"]:
+        result = run(arguments.data, protocol)
+        known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        known[protocol] = {**result, "machine": facts(), "training": str(TRAINING)}
+        RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+        print(f"\n{protocol}\n\n{table(result)}\n")
+
+
+if __name__ == "__main__":
+    main()
