@@ -89,13 +89,14 @@ def figures(network: ALSNetwork, part: Part, metrics: list[str], *, history: int
     return evaluate(shortlist, asked, num_items=part.known.num_items, metrics=metrics, bootstrap=bootstrap)
 
 
-def solved(settings: ALS, part: Part, *, seed: int) -> tuple[ALSNetwork, float]:
-    """The network and the seconds that it took."""
+def solved(settings: ALS, part: Part, *, seed: int) -> tuple[ALSNetwork, dict[str, float]]:
+    """The network and the seconds that it took, on the clock and of all processors together."""
     torch.manual_seed(seed)
     network = settings.build(Catalogue(num_users=part.known.num_rows - 1, num_items=part.known.num_items))
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     network.solve(part.known)
-    return network, time.perf_counter() - started
+    took = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - worked}
+    return network, {name: round(value, 1) for name, value in took.items()}
 
 
 def values(report: Report) -> dict[str, float]:
@@ -131,33 +132,39 @@ def search(base: ALS, part: Part, recipe: dict[str, Any]) -> list[dict[str, Any]
 
 
 def run(settings: ALS, test: Part, valid: Part, recipe: dict[str, Any]) -> dict[str, Any]:
-    """Validation figures of the first seed, test figures of all of them."""
+    """Validation figures of the first seed, test figures of all of them, of whole and of recent histories."""
     protocol = recipe["protocol"]
-    metrics, seeds, history = protocol["metrics"], protocol["seeds"], settings.history
+    metrics, seeds, recent = protocol["metrics"], protocol["seeds"], recipe["recent"]["history"]
     network, _ = solved(settings, valid, seed=seeds[0])
-    result: dict[str, Any] = {
-        "settings": dataclasses.asdict(settings),
-        "validation": values(figures(network, valid, metrics, history=history)),
-        "test": [],
-    }
+    checked = values(figures(network, valid, metrics, history=settings.history))
+    rows = []
     for seed in seeds:
-        network, seconds = solved(settings, test, seed=seed)
-        report = figures(network, test, metrics, history=history, bootstrap=1000 if seed == seeds[0] else 0)
-        if seed == seeds[0]:
-            result["interval_95"] = {
-                found.metric: [round(found.low or 0, 4), round(found.high or 0, 4)] for found in report.metrics
+        network, took = solved(settings, test, seed=seed)
+        report = figures(network, test, metrics, history=settings.history, bootstrap=1000)
+        rows.append(
+            {
+                "seed": seed,
+                **values(report),
+                "interval_95": {
+                    one.metric: [round(one.low or 0, 4), round(one.high or 0, 4)] for one in report.metrics
+                },
+                "recent_history": values(figures(network, test, metrics, history=recent)),
+                **took,
+                "evaluation_seconds": round(report.seconds, 2),
             }
-        one = {
-            "seed": seed,
-            **values(report),
-            "seconds": round(seconds, 1),
-            "evaluation_seconds": round(report.seconds, 2),
-        }
-        print(json.dumps(one), flush=True)
-        result["test"].append(one)
-    result["mean"] = {name: round(statistics.mean(one[name] for one in result["test"]), 4) for name in metrics}
-    result["seconds_per_iteration"] = round(min(one["seconds"] for one in result["test"]) / settings.iterations, 2)
-    return result
+        )
+        print(json.dumps(rows[-1]), flush=True)
+    return {
+        "settings": dataclasses.asdict(settings),
+        "validation": checked,
+        "test": rows,
+        "mean": {name: round(statistics.mean(row[name] for row in rows), 4) for name in metrics},
+        "mean_of_recent_history": {
+            name: round(statistics.mean(row["recent_history"][name] for row in rows), 4) for name in metrics
+        },
+        "seconds_per_iteration": round(min(row["seconds"] for row in rows) / settings.iterations, 2),
+        "cpu_seconds_per_iteration": round(min(row["cpu_seconds"] for row in rows) / settings.iterations, 2),
+    }
 
 
 def main() -> None:
@@ -165,30 +172,30 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds ncf-ml-1m")
     parser.add_argument("--dim", type=int, nargs="+", help="embedding widths (default: the recipe's)")
     parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "als_ncf_ml_1m.toml")
-    parser.add_argument("--search", action="store_true", help="first try the recipe's [search] on the validation part")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "ncf_als.json")
+    parser.add_argument(
+        "--search", action="store_true", help="try the recipe's [search] on the validation part instead"
+    )
+    parser.add_argument("--out", type=Path, help="the JSON file (default: in benchmarks/results)")
     options = parser.parse_args()
     recipe = tomllib.loads(options.recipe.read_text())
     base = ALS(**recipe["model"])
     test = read(options.data / recipe["data"]["folder"], recipe["data"])
     valid = hold_last(test, seed=0)
-    result: dict[str, Any] = {
-        "recipe": recipe["name"],
-        "machine": machine.facts() | {"threads": torch.get_num_threads()},
-        "runs": [],
-    }
+    runs = []
     for width in options.dim or [base.embedding_dim]:
         settings = dataclasses.replace(base, embedding_dim=width)
-        print(settings)
-        tried = search(settings, valid, recipe) if options.search else None
-        found = run(settings, test, valid, recipe)
-        result["runs"].append(found if tried is None else found | {"search_on_validation": tried})
-        print(f"ALS {width}: {found['mean']}")
-    result["published"] = recipe["published"]
+        if options.search:
+            runs.append({"embedding_dim": width, "validation": search(settings, valid, recipe)})
+        else:
+            runs.append(run(settings, test, valid, recipe))
+            print(f"ALS {width}: {runs[-1]['mean']}; recent history: {runs[-1]['mean_of_recent_history']}")
     for row in recipe["published"]:
         print(f"{row['model']} ({row['by']}): {row['hr@10']} {row['ndcg@10']}")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
+    facts = machine.facts() | {"threads": torch.get_num_threads()}
+    result = {"recipe": recipe["name"], "machine": facts, "runs": runs, "published": recipe["published"]}
+    out = options.out or ROOT / "benchmarks" / "results" / ("ncf_als_search.json" if options.search else "ncf_als.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -94,9 +94,10 @@ def run_demo(out: str | Path, *, seed: int = 0, show: bool = False) -> DemoResul
     recommender = train(
         train_part,
         validation=valid,
-        retriever=TwoTower(),
-        ranker=NeuMF(loss="softmax"),
-        training=Training(epochs=20, seed=seed),
+        retriever=TwoTower(temperature=0.2),
+        ranker=NeuMF(),
+        training=Training(epochs=12, batch_size=512, patience=2, seed=seed),
+        ranker_training=Training(epochs=8, batch_size=512, learning_rate=3e-4, patience=2, seed=seed),
         show=show,
     )
     retriever = Recommender(recommender.funnel.retriever)

@@ -169,7 +169,7 @@ class Overlay:
 
 def overlay(main: Table, searcher: Searcher) -> Overlay:
     """A searcher freshly built over the vectors of ``main``, without edits."""
-    return Overlay(main, searcher, Table.of(main.items[:0], main.vectors[:0]))
+    return Overlay(main, searcher, Table.of(main.items.new_empty(0), main.vectors.new_empty((0, main.width))))
 
 
 def restored(arrays: dict[str, Tensor], searcher: Searcher, *, items: Tensor, vectors: Tensor) -> Overlay:

@@ -1,0 +1,42 @@
+"""The examples run as they stand, and the README's commands and names exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import shortlist
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("arguments", [["300", "5000", "1"]])
+def test_the_quickstart_runs(arguments: list[str]) -> None:
+    command = [sys.executable, str(ROOT / "examples" / "quickstart.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ndcg@10" in done.stdout
+    assert "over popularity" in done.stdout
+
+
+def test_examples_stay_short() -> None:
+    for example in (ROOT / "examples").glob("*.py"):
+        assert len(example.read_text().splitlines()) <= 80, example.name
+
+
+def test_the_readme_names_only_what_exists(run: Callable[..., Any]) -> None:
+    readme = (ROOT / "README.md").read_text()
+    for name in set(re.findall(r"\bsl\.(\w+)", readme)):
+        assert hasattr(shortlist, name), name
+    verbs = set(re.findall(r"^shortlist (\w+)", readme, flags=re.MULTILINE)) | set(
+        re.findall(r"`shortlist (\w+)", readme)
+    )
+    assert {"train", "evaluate", "recommend", "serve", "validate"} <= verbs
+    for verb in verbs:
+        assert run(verb, "--help").exit_code == 0, verb
