@@ -86,9 +86,19 @@ def train(
         click.echo(prepared.describe())
     recommender = workflow.run(prepared, settings, run_dir=run_dir, show=not as_json)
     recommender.save(out)
+    built = None if recommender.funnel.index is None else recommender.funnel.index.report
     if as_json:
-        _print_json({"bundle": str(out), "notes": list(prepared.dataset.notes), "split": prepared.describe()})
+        _print_json(
+            {
+                "bundle": str(out),
+                "notes": list(prepared.dataset.notes),
+                "split": prepared.describe(),
+                "index": str(index),
+            }
+        )
         return
+    if built is not None:
+        click.echo(f"index    {built}")
     click.echo(
         f"\nWrote {out}. Next:\n  shortlist evaluate {out}\n  shortlist recommend {out} --user ID\n  shortlist serve {out}"
     )

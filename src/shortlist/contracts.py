@@ -263,6 +263,9 @@ class ItemIndex(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def report(self) -> object: ...  # what was measured of it: recall against exact search, speed, size
+
     def arrays(self) -> dict[str, Tensor]: ...  # all it needs to be rebuilt by its settings' restore()
 
 

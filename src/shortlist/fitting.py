@@ -228,10 +228,10 @@ def _rank_everything(model: Model) -> Callable[..., Stages]:
 
 
 def _rmse(model: Model, validation: Dataset) -> float:
-    own = validation.targets()
-    if own.ratings is None:
+    ratings = validation.targets().ratings
+    if ratings is None:
         raise TrainingError("The validation part has no ratings to predict.")
-    return rmse(model.score_indices(own.rows(), own.items.long()).numpy(), ratings=own.ratings.numpy())
+    return rmse(model.score_events(validation).numpy(), ratings=ratings.numpy())
 
 
 def _join(parts: list[Candidates]) -> Candidates:

@@ -17,6 +17,7 @@ from shortlist.index import AnyIndex, choose
 from shortlist.model import Model, pair_scores
 from shortlist.models.popularity import Popularity, PopularityNetwork
 
+MOST_QUERIES = 1_000  # requests of training users by which an index is tuned and measured
 EVIDENCE = 2  # what a ranker is told of each candidate: the retriever's score and rank
 
 
@@ -53,7 +54,8 @@ class Funnel:
         settings, built = None, None
         if isinstance(retriever.network, Retriever):
             settings = choose(retriever.dataset.num_items) if index == "auto" else index
-            built = settings.build(torch.arange(1, retriever.dataset.num_items + 1), retriever.vectors())
+            items = torch.arange(1, retriever.dataset.num_items + 1)
+            built = settings.build(items, retriever.vectors(), queries=_queries(retriever))
         fallback = PopularityNetwork(Popularity(), retriever.catalogue)
         fallback.solve(retriever.dataset.positives().events)
         return cls(retriever, built, settings, ranker, candidates, fallback)
@@ -103,3 +105,15 @@ class Funnel:
         if isinstance(network, Ranker):
             return network.score(requests, candidates)
         return pair_scores(network, requests, candidates.items)
+
+
+@torch.inference_mode()
+def _queries(retriever: Model) -> Tensor | None:
+    """What some of the training users would be searched by (Q, D): real queries to tune and measure an index with."""
+    rows = (retriever.dataset.events.lengths > 0).nonzero().squeeze(1)
+    if not len(rows):
+        return None
+    chosen = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:MOST_QUERIES]]
+    network = retriever.network.eval()
+    assert isinstance(network, Retriever)
+    return network.embed_requests(retriever.requests_of(chosen))

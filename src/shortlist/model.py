@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from shortlist.bundle import Part
 from shortlist.contracts import Candidates, Catalogue, ModelSettings, Ranker, Requests, Retriever
-from shortlist.data.batches import make_requests
+from shortlist.data.batches import make_requests, own_events
 from shortlist.data.dataset import Dataset
 from shortlist.errors import RequestError, TrainingError
 from shortlist.features import blocks
@@ -135,24 +135,34 @@ class Model:
                 raise RequestError(f"pairs has no column {column!r}. Columns found: {', '.join(pairs.columns)}.")
         users = torch.from_numpy(encoders.users.encode(pairs[columns[0]].to_list())).long()
         items = torch.from_numpy(encoders.items.encode(pairs[columns[1]].to_list())).long()
-        return self.score_indices(users, items)
+        return self._score(self.dataset, users, self.dataset.positives().events.offsets[users + 1], items)
 
-    def score_indices(self, users: Tensor, items: Tensor, *, block: int = 65_536) -> Tensor:
-        """Raw scores (P,) of user indices (P,) and item indices (P,)."""
-        return torch.cat(
-            [self._score_block(users[at : at + block], items[at : at + block]) for at in range(0, len(users), block)]
-        )
-
-    def _score_block(self, users: Tensor, items: Tensor) -> Tensor:
-        liked = self.dataset.positives()
-        requests = make_requests(
-            liked.events,
+    def requests_of(self, users: Tensor) -> Requests:
+        """What is known of the users with indices ``users`` (B,) after all events it was fitted on."""
+        liked = self.dataset.positives().events
+        return make_requests(
+            liked,
             rows=users,
-            stops=liked.events.offsets[users + 1],
+            stops=liked.offsets[users + 1],
             history=self.history,
-            user_features=liked.user_features,
+            user_features=self.dataset.user_features,
         )
-        return pair_scores(self.network, requests, items[:, None])[:, 0]
+
+    def score_events(self, part: Dataset) -> Tensor:
+        """Raw scores (M,) of the part's own events, each from what was known before it."""
+        positions, stops = own_events(part)
+        rows, items = part.events.rows()[positions], part.events.items[positions].long()
+        return self._score(part, rows, stops, items)
+
+    def _score(self, dataset: Dataset, rows: Tensor, stops: Tensor, items: Tensor) -> Tensor:
+        """Raw scores (P,) of ``items`` (P,) for ``rows`` (P,), whose history ends at ``stops`` (P,) of the liked events."""
+        liked, scores = dataset.positives().events, []
+        for block in blocks(len(rows), 65_536):
+            requests = make_requests(
+                liked, rows=rows[block], stops=stops[block], history=self.history, user_features=dataset.user_features
+            )
+            scores.append(pair_scores(self.network, requests, items[block, None])[:, 0])
+        return torch.cat(scores) if scores else torch.zeros(0)
 
 
 def history_width(settings: ModelSettings) -> int:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from shortlist.bundle import read_bundle
 from shortlist.config import DataConfig, RunConfig
 from shortlist.contracts import ModelSettings
 from shortlist.data import Dataset, hold_back, read_dataset, read_later, split_by_time, split_last_out, split_random
 from shortlist.data.batches import evaluation_batches
-from shortlist.errors import DataError
-from shortlist.evaluation import Comparison, Report, compare
+from shortlist.errors import DataError, SettingsError
+from shortlist.evaluation import Comparison, Report, compare, evaluate_predictions
 from shortlist.evaluation import evaluate as evaluate_ranking
 from shortlist.fitting import fit
 from shortlist.index import AnyIndex
@@ -22,6 +24,8 @@ from shortlist.models import ALS, ItemKNN, Popularity
 from shortlist.recommender import Recommender
 from shortlist.training import Training
 
+RATING_METRICS = ("rmse", "mae")
+LABEL_METRICS = ("auc", "logloss", "gauc")
 METRICS = ("hr@10", "ndcg@10", "recall@20", "mrr@10", "coverage@10")
 
 
@@ -109,8 +113,17 @@ def evaluate(
 ) -> Report:
     """How well the served path finds the own events of ``test``, all items ranked; what each user met before is out.
 
-    Of every user it asks once, with the history that the part carries, and compares with all that came after.
+    Of every user it asks once, with the history that the part carries, and compares with all that came after. The metrics
+    ``rmse`` and ``mae`` (of ratings) or ``auc``, ``logloss`` and ``gauc`` (of liked or not) ask for predictions instead:
+    the ranker's, or without one the retriever's, for each own event.
     """
+    pointwise = [metric for metric in metrics if metric in RATING_METRICS + LABEL_METRICS]
+    if pointwise:
+        if len(pointwise) < len(metrics):
+            raise SettingsError(
+                f"Predictions and rankings are evaluated apart: {', '.join(pointwise)} in one call, the rest in another."
+            )
+        return _evaluate_predictions(recommender, test, pointwise, bootstrap=bootstrap, seed=seed)
     funnel = (recommender if isinstance(recommender, Recommender) else Recommender(recommender)).funnel
     return evaluate_ranking(
         funnel.shortlist,
@@ -121,6 +134,30 @@ def evaluate(
         bootstrap=bootstrap,
         seed=seed,
     )
+
+
+def _evaluate_predictions(
+    recommender: Recommender | Model, test: Dataset, metrics: Sequence[str], *, bootstrap: int, seed: int
+) -> Report:
+    model = recommender
+    if isinstance(model, Recommender):
+        model = model.funnel.ranker or model.funnel.retriever
+    own, scores = test.targets(), model.score_events(test)
+    of_ratings = set(metrics) <= set(RATING_METRICS)
+    if not of_ratings and not set(metrics) <= set(LABEL_METRICS):
+        raise SettingsError(f"{', '.join(metrics)}: ratings and labels are evaluated apart.")
+    if of_ratings:
+        if own.ratings is None:
+            raise DataError("There are no ratings to compare with. Name their column: schema.rating.")
+        return evaluate_predictions(scores.numpy(), ratings=own.ratings.numpy(), bootstrap=bootstrap, seed=seed)
+    if own.liked is None:
+        raise DataError(
+            "Every event counts as liked, so there is nothing to tell apart. Set schema.positive or schema.label."
+        )
+    if getattr(model.network, "link", "identity") == "sigmoid":
+        scores = torch.sigmoid(scores)
+    labels, groups = own.liked.numpy(), own.rows().numpy()
+    return evaluate_predictions(scores.numpy(), labels=labels, groups=groups, bootstrap=bootstrap, seed=seed)
 
 
 def baselines(train: Dataset) -> dict[str, Recommender]:

@@ -173,3 +173,30 @@ def test_train_keeps_the_rankers_labels_from_the_retriever(recommender: Recommen
     assert ranker is not None
     retriever.trained_until.check_later(ranker.dataset)
     assert retriever.trained_until.events == len(ranker.dataset.known())
+
+
+def test_ratings_are_predicted_better_than_by_their_mean(dataset: Dataset) -> None:
+    liking = replace(dataset.events, ratings=(1 + dataset.events.rows() % 5).float())
+    train, _, test = sl.split_last_out(replace(dataset, events=liking))
+    training = sl.Training(epochs=60, batch_size=16, learning_rate=0.05, patience=None)
+    model = sl.fit(sl.MF(loss="mse", embedding_dim=4), train, training=training)
+    spread = float(test.targets().ratings.std(correction=0))  # type: ignore[union-attr]
+    assert sl.evaluate(model, test, metrics=["rmse", "mae"])["rmse"].value < 0.7 * spread
+
+
+def test_liked_events_are_told_from_the_others(dataset: Dataset) -> None:
+    liked = replace(dataset.events, liked=dataset.events.items <= 10)
+    part = replace(dataset, events=liked)
+    model = sl.fit(
+        sl.NeuMF(paths="gmf"), part, training=sl.Training(epochs=40, batch_size=16, learning_rate=0.01, patience=None)
+    )
+    report = sl.evaluate(model, part, metrics=["auc", "logloss"])
+    assert report["auc"].value > 0.9
+    assert report["logloss"].value < 0.69
+
+
+def test_an_error_tells_rankings_from_predictions(recommender: Recommender, dataset: Dataset) -> None:
+    with pytest.raises(sl.ShortlistError, match="evaluated apart"):
+        sl.evaluate(recommender, dataset, metrics=["rmse", "ndcg@10"])
+    with pytest.raises(sl.ShortlistError, match=r"schema\.positive"):
+        sl.evaluate(recommender, dataset, metrics=["auc"])

@@ -24,7 +24,7 @@ from shortlist.contracts import (
 )
 from shortlist.data.dataset import Dataset
 from shortlist.data.sample import Positives, draw_negatives
-from shortlist.features import spans
+from shortlist.features import running_total, spans
 
 
 def make_requests(
@@ -171,6 +171,17 @@ def requests_at(dataset: Dataset, positions: Tensor, *, history: int) -> Request
         context=None if liked.context is None else liked.context.take(positions),
         time=None if events.times is None else events.times[positions],
     )
+
+
+def own_events(dataset: Dataset) -> tuple[Tensor, Tensor]:
+    """All of the part's own events, liked or not: their positions (M,), and where their liked history ends (M,).
+
+    The first are positions in ``dataset.events``, the second in ``dataset.positives().events``.
+    """
+    positions = dataset.own().nonzero().squeeze(1)
+    stops = dataset.events.history_stops()[positions]
+    liked = dataset.events.liked
+    return positions, stops if liked is None else running_total(liked.long())[stops]
 
 
 def seen_and_next(dataset: Dataset, positions: Tensor) -> tuple[Filter, Tensor]:
