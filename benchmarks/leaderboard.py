@@ -27,6 +27,11 @@ from shortlist.recommender import Recommender
 
 METRICS = ("ndcg@10", "hr@10", "recall@20")
 RESULTS = Path(__file__).parent / "results" / "leaderboard.json"
+README = Path(__file__).parents[1] / "README.md"
+TITLES = {
+    "last_out": "MovieLens-1M, each user's last rating",
+    "by_time": "MovieLens-1M, users 1 to 2999, last 10 % by time",
+}
 TRAINING = sl.Training(epochs=8, patience=2, seed=0)
 
 
@@ -107,17 +112,35 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def write_readme(known: dict[str, Any]) -> None:
+    """Put the tables between the README's markers."""
+    parts = [
+        f"**{TITLES[protocol]}** ({known[protocol]['users']:,} users)\n\n{table(known[protocol])}"
+        for protocol in TITLES
+        if protocol in known
+    ]
+    before, _, rest = README.read_text(encoding="utf-8").partition("<!-- results -->")
+    after = rest.partition("<!-- /results -->")[2]
+    joined = "\n\n".join(parts)
+    README.write_text(f"{before}<!-- results -->\n\n{joined}\n\n<!-- /results -->{after}", encoding="utf-8")
+
+
 def main() -> None:
-    """Run the protocols asked for, print the tables and write the results."""
+    """Run the protocols asked for, print the tables, write the results and put them into the README."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--protocol", action="append", choices=("last_out", "by_time"))
+    parser.add_argument("--protocol", action="append", choices=tuple(TITLES))
+    parser.add_argument("--tables-only", action="store_true", help="only write the README's tables from the results")
     arguments = parser.parse_args()
-    for protocol in arguments.protocol or ["last_out", "by_time"]:
+    if arguments.tables_only:
+        write_readme(json.loads(RESULTS.read_text()))
+        return
+    for protocol in arguments.protocol or list(TITLES):
         result = run(arguments.data, protocol)
         known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         known[protocol] = {**result, "machine": facts(), "training": str(TRAINING)}
         RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+        write_readme(known)
         print(f"\n{protocol}\n\n{table(result)}\n")
 
 

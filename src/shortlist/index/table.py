@@ -15,7 +15,7 @@ from shortlist.contracts import Candidates, Filter
 _BLOCK_BYTES = 16 * 2**20  # of scores at a time: they stay near the caches
 _GROUP = 8  # columns whose maximum is taken before top-k
 _LISTED = 16  # gathering a vector costs about this many times scoring it in a product with all of them
-_FEW = 16  # requests for which a plain product is faster than one into a wider buffer
+_FEW = 16  # requests for which plain top-k is as fast as top-k by groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,8 @@ class Table:
         """The ``k`` items of largest inner product with each of ``queries`` (B, D), among those the filter lets pass."""
         allowed = filter.allowed
         if allowed is not None and allowed.dtype == torch.bool:
-            kept = (allowed[self.items] & (self.items != 0)).nonzero().squeeze(1)  # (n',)
+            passing = allowed[self.items] & (self.items != 0) if self.num_removed else allowed[self.items]
+            kept = passing.nonzero().squeeze(1)  # (n',)
             if len(kept) * 2 < len(self.items):
                 return Table.of(self.items[kept], self.vectors.index_select(0, kept))._scan(
                     queries, k, Filter(exclude=filter.exclude)
@@ -108,11 +109,13 @@ class Table:
         if filter.allowed is not None and filter.allowed.dtype == torch.bool:
             closed = ~filter.allowed[self.columns] | (self.columns == 0)
         block = max(_FEW, _BLOCK_BYTES // (4 * width))
-        buffer = queries.new_empty((min(block, len(queries)), width)) if len(queries) >= _FEW else None
+        buffer = queries.new_empty((min(block, len(queries)), width))
+        buffer[:, len(self.items) :] = -torch.inf
         parts = []
         for start in range(0, len(queries), block):
             some = slice(start, start + block)
-            scores = self._inner_products(queries[some], buffer)  # (b, W)
+            scores = buffer[: len(queries[some])]  # (b, W)
+            torch.mm(queries[some], self.vectors.T, out=scores[:, : len(self.items)])
             if closed is not None:
                 scores.masked_fill_(closed, -torch.inf)
             if filter.allowed is not None and filter.allowed.dtype != torch.bool:
@@ -123,16 +126,6 @@ class Table:
             best, columns = _top(scores, min(k, width))
             parts.append(candidates(self.columns[columns], best, k))
         return joined(parts, k)
-
-    def _inner_products(self, queries: Tensor, buffer: Tensor | None) -> Tensor:
-        """Scores (b, W), in ``buffer`` if there is one; the columns past the last row are -inf."""
-        num_rows, width = len(self.items), len(self.columns)
-        if buffer is None or len(queries) < _FEW:
-            return torch.nn.functional.pad(queries @ self.vectors.T, (0, width - num_rows), value=-torch.inf)
-        scores = buffer[: len(queries)]
-        scores[:, num_rows:] = -torch.inf
-        torch.mm(queries, self.vectors.T, out=scores[:, :num_rows])
-        return scores
 
     def _score_lists(self, queries: Tensor, k: int, allowed: Tensor, exclude: Tensor | None) -> Candidates:
         """Score only the rows of each request's own list (B, A)."""
