@@ -213,6 +213,8 @@ class Trainable(Protocol):
 
     def loss(self, examples: Examples, /) -> Tensor: ...
 
+    def forget_users(self, users: Tensor, /) -> None: ...  # (N,) whom training will not meet: as good as unknown
+
 
 @runtime_checkable
 class Solver(Protocol):

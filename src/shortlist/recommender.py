@@ -202,7 +202,10 @@ class Recommender:
 
     def _sources(self, requests: Requests) -> tuple[Source, ...]:
         assert requests.user is not None
-        served, known = self.funnel.can_serve(requests).tolist(), (requests.user > 0).tolist()
+        served, known = (
+            self.funnel.can_serve(requests).tolist(),
+            (self.dataset.events.lengths[requests.user] > 0).tolist(),
+        )
         past = [False] * len(requests) if requests.length is None else (requests.length > 0).tolist()
         return tuple(
             "popularity" if not ok else "model" if user else "session" if events else "features"

@@ -200,3 +200,20 @@ def test_an_error_tells_rankings_from_predictions(recommender: Recommender, data
         sl.evaluate(recommender, dataset, metrics=["rmse", "ndcg@10"])
     with pytest.raises(sl.ShortlistError, match=r"schema\.positive"):
         sl.evaluate(recommender, dataset, metrics=["auc"])
+
+
+def test_users_without_events_are_served_by_what_is_known_of_them(dataset: Dataset) -> None:
+    """They are in the user table, so they have an id; nothing has been learnt of it, and a random vector is no taste."""
+    kept = dataset.events.select(dataset.events.rows() > 3)
+    part = replace(dataset, events=kept, target_start=kept.offsets[:-1])
+    by_id = Recommender(sl.fit(sl.MF(embedding_dim=8, negatives=8), part, training=QUICK))
+    assert by_id.recommend(["u00"], k=3)["source"][0] == "popularity"
+    settings = sl.TwoTower(embedding_dim=8, hidden=(8,), history=5, negatives=8)
+    by_features = Recommender(sl.fit(settings, part, training=QUICK))
+    assert by_features.recommend(["u00"], k=3)["source"][0] == "features"
+    # u00 and u01 differ in country and age, and in nothing else that is known.
+    scores = [
+        by_features.recommend([user], k=20, exclude_seen=False).sort("item_id")["score"].to_list()
+        for user in ("u00", "u01")
+    ]
+    assert scores[0] != scores[1]

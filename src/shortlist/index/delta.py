@@ -110,7 +110,7 @@ class Overlay:
         among, num_open = self.open, len(self.main.items)
         if filter.allowed is not None:
             if filter.allowed.dtype != torch.bool:
-                return self.main.search(queries, k, filter)  # lists are short beside the catalogue
+                return self.main.search(queries, k, filter)  # lists are short beside the catalogue: scored one by one
             among = filter.allowed[self.main.items]
             among = among if self.open is None else among & self.open
         if among is not None:

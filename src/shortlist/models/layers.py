@@ -34,6 +34,15 @@ class Table(nn.Module):
         found: Tensor = self.embedding(ids)
         return found
 
+    def forget(self, ids: Tensor) -> None:
+        """Make ids (N,) as good as unknown: nothing will be learnt of them."""
+        with torch.no_grad():
+            self.embedding.weight[ids] = 0
+
+    def knows(self, ids: Tensor) -> Tensor:
+        """Which ids (B,) are neither unknown nor forgotten."""
+        return self.lookup(ids).detach().any(dim=1)
+
     def pool(self, ids: Tensor, weights: Tensor) -> Tensor:
         """The weighted sum (B, D) of the vectors of ids (B, T), with weights (B, T)."""
         if ids.shape[1] == 0:

@@ -83,17 +83,22 @@ class MFNetwork(nn.Module):
     def can_serve(self, requests: Requests) -> Tensor:
         """Which requests (B,) have a vector: known users, and others with a history."""
         assert requests.user is not None
-        known = requests.user > 0
+        known = self.users.knows(requests.user)
         return known if requests.length is None else known | (requests.length > 0)
+
+    def forget_users(self, users: Tensor) -> None:
+        """Treat the users (N,) as unknown: training will not meet them."""
+        self.users.forget(users)
 
     def embed_requests(self, requests: Requests) -> Tensor:
         """Vectors (B, D+2), or (B, D+1) without user biases: the user's own, or without one its history's mean item."""
         assert requests.user is not None
         vectors = self.users.lookup(requests.user)  # (B, D)
-        if requests.history is not None and requests.length is not None and not bool(requests.user.all()):
+        unknown = ~self.users.knows(requests.user)
+        if requests.history is not None and requests.length is not None and bool(unknown.any()):
             share = (requests.history > 0) / requests.length[:, None].clamp(min=1)  # (B, T)
             pooled = self.items.pool(requests.history, share)
-            vectors = torch.where((requests.user == 0)[:, None], pooled, vectors)
+            vectors = torch.where(unknown[:, None], pooled, vectors)
         parts = [vectors, torch.ones_like(vectors[:, :1])]
         if self.user_bias is not None:
             parts.append(self.user_bias.lookup(requests.user) + self.mean)

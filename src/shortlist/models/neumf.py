@@ -90,6 +90,12 @@ class NeuMFNetwork(nn.Module):
         nn.init.zeros_(self.prediction.bias)
         self.evidence = EvidenceHead(catalogue.evidence) if catalogue.evidence else None
 
+    def forget_users(self, users: Tensor) -> None:
+        """Treat the users (N,) as unknown: training will not meet them."""
+        for table in (self.gmf_users, self.mlp_users):
+            if table is not None:
+                table.forget(users)
+
     def forward(self, user: Tensor, items: Tensor) -> Tensor:
         """Raw scores (B, C) of users (B,) and items (B, C)."""
         parts: list[Tensor] = []

@@ -81,10 +81,14 @@ class TwoTowerNetwork(nn.Module):
     def can_serve(self, requests: Requests) -> Tensor:
         """Which requests (B,) say anything: a known user, a history or user features."""
         assert requests.user is not None
-        served = requests.user > 0
+        served = self.users.knows(requests.user)
         if requests.length is not None:
             served = served | (requests.length > 0)
         return served | (requests.user_features is not None)
+
+    def forget_users(self, users: Tensor) -> None:
+        """Treat the users (N,) as unknown: training will not meet them."""
+        self.users.forget(users)
 
     def embed_requests(self, requests: Requests) -> Tensor:
         """Vectors (B, D) of length 1."""
