@@ -68,7 +68,7 @@ def fit(
     retriever's candidates at the moments of ``train``'s own events, which must all be later than what the retriever saw.
     """
     if settings.sampling is None:
-        return _solve(settings, train)
+        return _solve(settings, train, seed=(training or Training()).seed)
     if candidates_from is not None:
         candidates_from.trained_until.check_later(train)
     resolved = (training or Training()).resolve(settings.recommended)
@@ -87,10 +87,13 @@ def fit(
     return model
 
 
-def _solve(settings: ModelSettings, train: Dataset) -> Model:
-    network = settings.build(train.catalogue())
-    assert isinstance(network, Solver)
-    network.solve(train.positives().events)
+def _solve(settings: ModelSettings, train: Dataset, *, seed: int) -> Model:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = settings.build(train.catalogue())
+        if not isinstance(network, Solver):
+            raise TypeError(f"{type(settings).__name__} has no sampling, and its network no solve()")
+        network.solve(train.positives().events)
     return Model(settings, network.eval(), train, train.catalogue(), TrainedUntil.of(train))
 
 

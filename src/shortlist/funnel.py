@@ -92,8 +92,30 @@ class Funnel:
             items, scores = found.items.clone(), found.scores.clone()
             items[rows], scores[rows] = popular.items, popular.scores
             found = Candidates(items, scores)
+        found = self._filled(requests, found, k, filter)
         ranks = torch.arange(found.items.shape[1], dtype=torch.float32).expand_as(found.scores)
         return replace(found, evidence=torch.stack((found.scores, ranks), dim=2))
+
+    def _filled(self, requests: Requests, found: Candidates, k: int, filter: Filter | None) -> Candidates:
+        """Popular items in the slots that a source left empty (item-kNN, where nothing is similar), below what it found."""
+        missing = torch.nn.functional.pad(~found.valid, (0, k - found.items.shape[1]), value=True)  # (B, k)
+        rows = missing.any(1).nonzero().squeeze(1)
+        if not len(rows):
+            return found
+        part = found.take(rows)
+        own = Filter() if filter is None else filter.take(rows)
+        met = part.items if own.exclude is None else torch.cat((own.exclude, part.items), dim=1)
+        popular = self.fallback.search(requests.take(rows), k, filter=Filter(own.allowed, met))
+        lowest = part.scores.masked_fill(~part.valid, torch.inf).amin(1, keepdim=True)  # (B, 1)
+        lowest = lowest.masked_fill(lowest == torch.inf, 0)
+        below = (lowest - 1 - torch.arange(popular.items.shape[1])).masked_fill(~popular.valid, -torch.inf)
+        joined = Candidates(torch.cat((part.items, popular.items), dim=1), torch.cat((part.scores, below), dim=1))
+        joined = joined.reorder(joined.scores, k)
+        width = joined.items.shape[1] - found.items.shape[1]
+        items = torch.nn.functional.pad(found.items, (0, width))
+        scores = torch.nn.functional.pad(found.scores, (0, width), value=-torch.inf)
+        items[rows], scores[rows] = joined.items, joined.scores
+        return Candidates(items, scores)
 
     def can_serve(self, requests: Requests) -> Tensor:
         """Of which requests (B,) the retriever knows enough."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,17 @@ INDEXES: dict[str, tuple[Any, float]] = {
     "HNSW": (HNSW(recall=0.95), 0.95),
 }
 ITEMS, WIDTH, QUERIES = 5_000, 32, 200
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """So little work is done fastest by one thread, above all on a busy machine."""
+    before = torch.get_num_threads(), faiss.omp_get_max_threads()
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    yield
+    torch.set_num_threads(before[0])
+    faiss.omp_set_num_threads(before[1])
 
 
 @pytest.fixture(params=INDEXES, scope="module")
@@ -283,11 +296,13 @@ def test_an_answer_does_not_depend_on_the_others_in_the_batch(index: ItemIndex, 
 
 
 def test_the_same_call_gives_the_same_answer(settings: Any, items: Tensor, vectors: Tensor, queries: Tensor) -> None:
+    faiss.omp_set_num_threads(2)
     builds = [settings.build(items[:1_000], vectors[:1_000]) for _ in range(2)]
     first = builds[0].search(queries, 100)
     for other in (builds[0].search(queries, 100), builds[1].search(queries, 100)):
         assert torch.equal(first.items, other.items)
         assert torch.equal(first.scores, other.scores)
+    faiss.omp_set_num_threads(1)
 
 
 def test_arrays_restore_an_index_that_answers_the_same(settings: Any, index: ItemIndex, queries: Tensor) -> None:

@@ -217,3 +217,24 @@ def test_users_without_events_are_served_by_what_is_known_of_them(dataset: Datas
         for user in ("u00", "u01")
     ]
     assert scores[0] != scores[1]
+
+
+def test_what_a_source_cannot_fill_is_filled_with_popular_items(dataset: Dataset) -> None:
+    """A neighbourhood model knows few items that are similar; the user still gets k while k are eligible."""
+    recommender = Recommender(sl.fit(sl.ItemKNN(neighbours=1), dataset))
+    for user in ("u00", "u07"):
+        frame = recommender.recommend([user], k=20)
+        assert set(frame["item_id"]) == set(range(1, 21)) - _seen(dataset, user)
+        assert frame["score"].is_sorted(descending=True)
+        assert recommender.recommend([user], k=3, items=[4, 5, 6], exclude_seen=False)["item_id"].len() == 3
+
+
+def test_solved_models_repeat_by_their_seed(dataset: Dataset) -> None:
+    scores = [
+        Recommender(sl.fit(sl.ALS(embedding_dim=4), dataset, training=sl.Training(seed=seed))).recommend(["u00"], k=3)[
+            "score"
+        ]
+        for seed in (1, 1, 2)
+    ]
+    assert scores[0].equals(scores[1])
+    assert not scores[0].equals(scores[2])

@@ -17,9 +17,8 @@ from shortlist.errors import SearchError
 from shortlist.index.checks import checked_items, checked_vectors, stored
 from shortlist.index.table import Table, candidates, contains, merged
 
-_SCATTERED = (
-    2  # a search's scattered inner products cost half (one request) to eight times (a batch) as much as exact ones
-)
+# A search's scattered inner products cost half (one request) to eight times (a batch) as much as exact search's.
+_SCATTERED = 2
 
 
 class Searcher(Protocol):

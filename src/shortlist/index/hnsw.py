@@ -28,10 +28,10 @@ class HNSW:
     """A navigable graph (see :mod:`shortlist.index.graph`), searched by FAISS.
 
     ``recall`` is the part of the exact 100 best that an average query finds; ``ef_search``, how many vectors a search
-    keeps in view, is chosen for it at the build, on queries held out from the report, unless it is given. ``neighbours``
-    (an even number) are the links of a vector on each level, twice that on the lowest; ``ef_construction`` is as
-    ``ef_search``, while it is built. More of either: better recall for the same speed, a slower build, for
-    ``neighbours`` 8 bytes an item more for each.
+    keeps in view, is chosen for it at the build, on queries held out from the report, unless it is given. On its lowest
+    level a vector has up to twice ``neighbours`` links (an even number), 8 bytes for each of ``neighbours``;
+    ``ef_construction`` is as ``ef_search``, while it is built. More of either: the same recall with less work, and a
+    slower build.
 
     Give ``build`` real queries: item vectors, the stand-in, are easier to find than what users ask for.
     """
