@@ -27,13 +27,14 @@ from shortlist.recommender import Recommender
 
 METRICS = ("ndcg@10", "hr@10", "recall@20")
 RESULTS = Path(__file__).parent / "results" / "leaderboard.json"
+KEPT = Path(__file__).parents[1] / "runs" / "leaderboard"  # reports with a value per user, for paired comparison
 README = Path(__file__).parents[1] / "README.md"
 TITLES = {
     "last_out": "MovieLens-1M, each user's last rating",
     "by_time": "MovieLens-1M, users 1 to 2999, last 10 % by time",
 }
 HISTORIES = (10, 50, 500)
-TRAINING = sl.Training(epochs=8, patience=2, seed=0)
+TRAINING = sl.Training(epochs=6, patience=2, seed=0)
 
 
 def read(folder: Path, protocol: str) -> tuple[sl.Dataset, sl.Dataset, sl.Dataset]:
@@ -78,33 +79,41 @@ def contenders(train: sl.Dataset, valid: sl.Dataset) -> dict[str, Any]:
     return made
 
 
-def run(folder: Path, protocol: str) -> dict[str, Any]:
-    """Fit and evaluate every contender of one protocol."""
+def run(folder: Path, protocol: str, only: list[str] | None) -> dict[str, dict[str, Any]]:
+    """Fit and evaluate the contenders of one protocol; with ``only``, those, the others' kept reports being used again."""
     train, valid, test = read(folder, protocol)
-    reports, rows = {}, []
+    rows: dict[str, dict[str, Any]] = {}
+    kept = KEPT / protocol
+    kept.mkdir(parents=True, exist_ok=True)
     for name, make in contenders(train, valid).items():
+        if only and name not in only:
+            continue
         started = time.perf_counter()
         recommender = make()
         seconds = time.perf_counter() - started
-        reports[name] = sl.evaluate(recommender, test, metrics=METRICS)
+        report = sl.evaluate(recommender, test, metrics=METRICS)
+        report.save(kept / f"{name}.json")
         log = recommender.funnel.retriever.log
-        rows.append(
-            {
-                "model": name,
-                "settings": repr(recommender.funnel.retriever.settings),
-                "fit_s": round(seconds, 1),
-                "epochs": None if log is None else log.best_epoch,
-                "metrics": {m: [reports[name][m].value, reports[name][m].low, reports[name][m].high] for m in METRICS},
-            }
-        )
-        print(name, f"{seconds:.0f} s", {m: round(reports[name][m].value, 4) for m in METRICS}, flush=True)
-    best = max(("MF", "TwoTower"), key=lambda name: reports[name]["ndcg@10"].value)
-    others = [name for name in reports if name != best]
-    paired = {name: sl.compare(reports[best], reports[name], metric="ndcg@10") for name in others}
+        rows[name] = {
+            "model": name,
+            "settings": repr(recommender.funnel.retriever.settings),
+            "fit_s": round(seconds, 1),
+            "epochs": None if log is None else log.best_epoch,
+            "metrics": {m: [report[m].value, report[m].low, report[m].high] for m in METRICS},
+        }
+        print(name, f"{seconds:.0f} s", {m: round(report[m].value, 4) for m in METRICS}, flush=True)
+    return rows
+
+
+def summary(protocol: str, rows: dict[str, Any]) -> dict[str, Any]:
+    """The rows of a protocol, and the best learned retriever's paired differences to all others."""
+    reports = {name: sl.Report.load(KEPT / protocol / f"{name}.json") for name in rows}
+    best = max((name for name in ("MF", "TwoTower") if name in rows), key=lambda name: reports[name]["ndcg@10"].value)
+    paired = {name: sl.compare(reports[best], reports[name], metric="ndcg@10") for name in rows if name != best}
     return {
         "protocol": protocol,
         "users": reports[best].num_users,
-        "rows": rows,
+        "rows": list(rows.values()),
         "best_learned_retriever": best,
         "ndcg@10_above": {name: [found.difference, found.low, found.high] for name, found in paired.items()},
     }
@@ -137,18 +146,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--protocol", action="append", choices=tuple(TITLES))
+    parser.add_argument("--only", action="append", metavar="MODEL", help="fit only these; the rest is as it was")
     parser.add_argument("--tables-only", action="store_true", help="only write the README's tables from the results")
     arguments = parser.parse_args()
     if arguments.tables_only:
         write_readme(json.loads(RESULTS.read_text()))
         return
     for protocol in arguments.protocol or list(TITLES):
-        result = run(arguments.data, protocol)
+        rows = run(arguments.data, protocol, arguments.only)
         known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        known[protocol] = {**result, "machine": facts(), "training": str(TRAINING)}
+        if arguments.only:
+            rows = {row["model"]: row for row in known.get(protocol, {"rows": []})["rows"]} | rows
+        known[protocol] = {**summary(protocol, rows), "machine": facts(), "training": str(TRAINING)}
         RESULTS.write_text(json.dumps(known, indent=1) + "\n")
         write_readme(known)
-        print(f"\n{protocol}\n\n{table(result)}\n")
+        print(f"\n{protocol}\n\n{table(known[protocol])}\n")
 
 
 if __name__ == "__main__":

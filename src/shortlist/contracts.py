@@ -28,6 +28,7 @@ __all__ = [
     "Filter",
     "Interactions",
     "ItemIndex",
+    "LearnsUsers",
     "ModelSettings",
     "Ragged",
     "Ranker",
@@ -212,6 +213,11 @@ class Trainable(Protocol):
     """A network that learns by gradient."""
 
     def loss(self, examples: Examples, /) -> Tensor: ...
+
+
+@runtime_checkable
+class LearnsUsers(Protocol):
+    """A network with a vector for each user."""
 
     def forget_users(self, users: Tensor, /) -> None: ...  # (N,) whom training will not meet: as good as unknown
 

@@ -15,6 +15,7 @@ from shortlist.contracts import (
     Catalogue,
     EvaluationBatch,
     Filter,
+    LearnsUsers,
     ModelSettings,
     Requests,
     Retriever,
@@ -114,7 +115,8 @@ def _fit_part(
         torch.manual_seed(training.seed)
         network = settings.build(catalogue)
     assert isinstance(network, Trainable)
-    network.forget_users((train.events.lengths == 0).nonzero().squeeze(1))
+    if isinstance(network, LearnsUsers):
+        network.forget_users((train.events.lengths == 0).nonzero().squeeze(1))
     model = Model(settings, network, train, catalogue, TrainedUntil.of(train), training)
     sampling, batch_size = settings.sampling, training.batch_size
     assert sampling is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -62,3 +63,11 @@ def line() -> Callable[..., Line]:
 @pytest.fixture
 def batches() -> Callable[..., LineBatches]:
     return LineBatches
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard() -> Iterator[None]:
+    """A process started in the background ignores SIGINT, and Python then raises nothing: tests that send it need it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
