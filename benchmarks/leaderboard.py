@@ -108,7 +108,8 @@ def run(folder: Path, protocol: str, only: list[str] | None) -> dict[str, dict[s
 def summary(protocol: str, rows: dict[str, Any]) -> dict[str, Any]:
     """The rows of a protocol, and the best learned retriever's paired differences to all others."""
     reports = {name: sl.Report.load(KEPT / protocol / f"{name}.json") for name in rows}
-    best = max((name for name in ("MF", "TwoTower") if name in rows), key=lambda name: reports[name]["ndcg@10"].value)
+    learned = [name for name in ("MF", "TwoTower") if name in rows]
+    best = max(learned or rows, key=lambda name: reports[name]["ndcg@10"].value)
     paired = {name: sl.compare(reports[best], reports[name], metric="ndcg@10") for name in rows if name != best}
     return {
         "protocol": protocol,

@@ -23,6 +23,7 @@ HOME = {
     "NeuMF": "shortlist.models.neumf",
     "Popularity": "shortlist.models.popularity",
     "Recommender": "shortlist.recommender",
+    "Report": "shortlist.evaluation",
     "RequestError": "shortlist.errors",
     "Schema": "shortlist.schema",
     "SchemaError": "shortlist.errors",
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from shortlist.errors import ShortlistError as ShortlistError
     from shortlist.errors import ShortlistWarning as ShortlistWarning
     from shortlist.errors import TrainingError as TrainingError
+    from shortlist.evaluation import Report as Report
     from shortlist.evaluation import compare as compare
     from shortlist.fitting import fit as fit
     from shortlist.index import HNSW as HNSW

@@ -33,11 +33,11 @@ def test_the_best_are_those_a_full_sort_puts_first(num_items: int, num_queries: 
 
 
 def test_blocks_of_requests_give_what_one_request_gives() -> None:
-    vectors, queries = random(3_000, 8), random(3_500, 8, seed=1)  # more requests than one block of scores holds
+    vectors, queries = random(3_000, 8), random(6_500, 8, seed=1)  # more requests than one block of scores holds
     index = Exact().build(torch.arange(1, 3_001), vectors)
-    exclude = torch.randint(0, 3_001, (3_500, 5), generator=torch.Generator().manual_seed(2))
+    exclude = torch.randint(0, 3_001, (6_500, 5), generator=torch.Generator().manual_seed(2))
     together = index.search(queries, 10, filter=Filter(exclude=exclude))
-    for row in (0, 1_500, 3_499):
+    for row in (0, 1_500, 6_499):
         alone = index.search(queries[row : row + 1], 10, filter=Filter(exclude=exclude[row : row + 1]))
         assert alone.items[0].tolist() == together.items[row].tolist()
 
