@@ -85,7 +85,8 @@ def fit(
         found = replace(resolved, epochs=model.log.best_epoch, patience=None)
         again = None if folder is None else folder / "refit"
         model = _fit_part(settings, train, None, found, candidates_from, candidates, again, show)
-    return model
+    # What was kept for validation has been looked at as well, and is history when the model serves.
+    return replace(model, dataset=train, trained_until=TrainedUntil.of(train))
 
 
 def _solve(settings: ModelSettings, train: Dataset, *, seed: int) -> Model:

@@ -238,3 +238,25 @@ def test_solved_models_repeat_by_their_seed(dataset: Dataset) -> None:
     ]
     assert scores[0].equals(scores[1])
     assert not scores[0].equals(scores[2])
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_train_needs_no_validation_part(dataset: Dataset, timed: bool) -> None:
+    """Each user's last event then stands in for it: of the retriever's part, and of the ranker's."""
+    part = dataset if timed else replace(dataset, events=replace(dataset.events, times=None))
+    training = sl.Training(epochs=2, batch_size=32)
+    settings = sl.TwoTower(embedding_dim=8, hidden=(8,), history=5, negatives=8)
+    made = sl.train(part, retriever=settings, ranker=sl.NeuMF(), candidates=15, training=training)
+    assert made.funnel.retriever.log is not None
+    assert made.funnel.retriever.log.best_metric is not None
+    assert len(made.dataset.events) == len(dataset.events)
+
+
+def test_a_refit_uses_everything_for_the_epochs_found(dataset: Dataset) -> None:
+    settings = sl.MF(embedding_dim=8, negatives=8)
+    chosen = sl.fit(settings, dataset, training=sl.Training(epochs=4, batch_size=32, patience=1))
+    again = sl.fit(settings, dataset, training=sl.Training(epochs=4, batch_size=32, patience=1), refit=True)
+    assert chosen.log is not None
+    assert again.log is not None
+    assert len(again.log.epochs) == chosen.log.best_epoch
+    assert again.log.best_metric is None
