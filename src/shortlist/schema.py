@@ -85,11 +85,23 @@ class Schema:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schema:
         """Build a schema from plain values; an unknown key is an error that names the nearest right one."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                raise SchemaError(f"schema has no entry {key!r}.{nearest(key, known)} Entries: {', '.join(known)}.")
+        _check_keys(values, cls, "schema")
         features = tuple(
-            feature if isinstance(feature, Feature) else Feature(**feature) for feature in values.get("features", ())
+            feature if isinstance(feature, Feature) else _feature(feature) for feature in values.get("features", ())
         )
         return cls(**{**values, "features": features})
+
+
+def _feature(values: dict[str, Any]) -> Feature:
+    _check_keys(values, Feature, f"feature {values.get('name', '')!r}")
+    missing = [key for key in ("name", "kind", "owner") if key not in values]
+    if missing:
+        raise SchemaError(f"A feature needs name, kind and owner; {values!r} has no {', '.join(missing)}.")
+    return Feature(**values)
+
+
+def _check_keys(values: dict[str, Any], kind: type[Any], where: str) -> None:
+    known = [field.name for field in dataclasses.fields(kind)]
+    for key in values:
+        if key not in known:
+            raise SchemaError(f"{where} has no entry {key!r}.{nearest(key, known)} Entries: {', '.join(known)}.")
