@@ -152,9 +152,11 @@ class Candidates:
 
     @classmethod
     def top(cls, scores: Tensor, k: int, filter: Filter | None = None) -> Candidates:
-        """The best ``k`` of all items by ``scores`` (B, I+1), which it overwrites; -inf is never answered."""
+        """The best ``k`` (B, k) of all items by ``scores`` (B, I+1), which it overwrites; -inf is never answered."""
         (filter or Filter()).mask_(scores)
         best, items = torch.topk(scores, min(k, scores.shape[1]), dim=1)
+        short = k - best.shape[1]  # a catalogue smaller than k leaves empty slots
+        best, items = nn.functional.pad(best, (0, short), value=-torch.inf), nn.functional.pad(items, (0, short))
         return cls(items.masked_fill(best == -torch.inf, 0), best)
 
 

@@ -260,3 +260,9 @@ def test_a_refit_uses_everything_for_the_epochs_found(dataset: Dataset) -> None:
     assert again.log is not None
     assert len(again.log.epochs) == chosen.log.best_epoch
     assert again.log.best_metric is None
+
+
+def test_known_and_unknown_users_together_may_ask_for_more_than_the_catalogue(dataset: Dataset) -> None:
+    recommender = Recommender(sl.fit(sl.MF(embedding_dim=8, negatives=8), dataset, training=QUICK))
+    frame = recommender.recommend(["u00", "stranger"], k=1_000, exclude_seen=False)
+    assert frame.group_by("user_id").len()["len"].to_list() == [20, 20]
