@@ -93,7 +93,7 @@ def train(
                 "bundle": str(out),
                 "notes": list(prepared.dataset.notes),
                 "split": prepared.describe(),
-                "index": str(index),
+                "index": None if built is None else str(built),
             }
         )
         return

@@ -108,3 +108,10 @@ def test_a_mistake_is_one_line_and_exit_code_2() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: There is no bundle nowhere.bundle")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_train_as_json_says_what_was_measured_of_the_index(shop_files: Any, run: Run, tmp_path: Path) -> None:
+    result = run("train", shop_files.events, "--retriever", "als", "--out", tmp_path / "a.bundle", "--json")
+    assert "recall@" in json.loads(result.stdout)["index"]
+    result = run("train", shop_files.events, "--retriever", "popularity", "--out", tmp_path / "b.bundle", "--json")
+    assert json.loads(result.stdout)["index"] is None
