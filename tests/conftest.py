@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import faiss
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from shortlist.data import Dataset, read_dataset
 
@@ -76,3 +79,14 @@ def dataset() -> Dataset:
         {"name": "age", "kind": "numeric", "owner": "user"},
     ]
     return read_dataset(events, items=item_table, users=user_table, schema={"features": features})
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """So little work as in tests of indexes is done fastest by one thread, above all on a busy machine."""
+    before = torch.get_num_threads(), faiss.omp_get_max_threads()
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    yield
+    torch.set_num_threads(before[0])
+    faiss.omp_set_num_threads(before[1])

@@ -201,7 +201,7 @@ class Sampling:
     """Which :class:`Examples` a model trains on.
 
     ``pairs``: one target a row, with the history before it; negatives are uniform, drawn anew each epoch and never one
-    of the user's positives. ``lists``: the candidates of a retriever, labelled. ``ratings``: targets are the ratings.
+    of the user's positives. ``ratings``: targets are the ratings.
     """
 
     kind: Literal["pairs", "ratings"] = "pairs"
@@ -233,7 +233,7 @@ class Solver(Protocol):
 
 @runtime_checkable
 class CandidateSource(Protocol):
-    """Finds candidates by itself, without an index over vectors."""
+    """Finds candidates by itself, without an index over vectors: always ``k`` slots, some perhaps empty."""
 
     def search(self, requests: Requests, k: int, *, filter: Filter | None = None) -> Candidates: ...
 

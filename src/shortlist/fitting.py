@@ -25,11 +25,9 @@ from shortlist.contracts import (
 )
 from shortlist.data.batches import (
     ListBatches,
+    Moments,
     PairBatches,
     evaluation_batches,
-    list_positions,
-    requests_at,
-    seen_and_next,
 )
 from shortlist.data.dataset import Dataset
 from shortlist.data.split import hold_last
@@ -39,7 +37,7 @@ from shortlist.evaluation.pointwise import rmse
 from shortlist.features import blocks
 from shortlist.funnel import EVIDENCE, Funnel
 from shortlist.index import Exact
-from shortlist.model import Model, TrainedUntil, history_width, pair_scores
+from shortlist.model import Model, TrainedUntil, pair_scores
 from shortlist.training import Training, TrainingLog
 from shortlist.training import train as run_loop
 
@@ -122,17 +120,18 @@ def _fit_part(
     sampling, batch_size = settings.sampling, training.batch_size
     assert sampling is not None
     assert batch_size is not None
-    validate = (
-        None if validation is None else _validator(model, validation, training.metric, candidates_from, candidates)
-    )
-    if candidates_from is None:
+    funnel = None  # what the model ranks in; it holds the network, so it follows what the network learns
+    if candidates_from is not None:
+        funnel = Funnel.of(candidates_from, index=Exact(), ranker=model, candidates=candidates)
+    validate = None if validation is None else _validator(model, validation, training.metric, funnel)
+    if funnel is None:
         pairs = PairBatches(train, sampling, batch_size=batch_size, seed=training.seed)
         return replace(model, log=_run(model, pairs, validate, run_dir, show))
-    known = replace(train, events=train.known(), target_start=train.known().offsets[:-1], context=None)
+    known = train.before()
     if len(known.events):
         pairs = PairBatches(known, sampling, batch_size=batch_size, seed=training.seed)
         _run(model, pairs, validate, None if run_dir is None else run_dir / "pairs", show)
-    lists = _candidate_lists(candidates_from, train, candidates, training, history_width(settings))
+    lists = _candidate_lists(funnel, train, batch_size=batch_size, seed=training.seed)
     return replace(model, log=_run(model, lists, validate, None if run_dir is None else run_dir / "lists", show))
 
 
@@ -160,51 +159,43 @@ def _run(
     )
 
 
-def _candidate_lists(
-    retriever: Model, train: Dataset, candidates: int, training: Training, history: int
-) -> ListBatches:
+def _candidate_lists(funnel: Funnel, train: Dataset, *, batch_size: int, seed: int) -> ListBatches:
     """The retriever's candidates at the moments of the part's own events; a list that misses every positive is left out."""
-    funnel = Funnel.of(retriever, index=Exact())
-    positions = list_positions(train, most=MOST_LISTS, seed=training.seed)
-    requests = requests_at(train, positions, history=max(history, retriever.history))
+    moments = Moments(train, most=MOST_LISTS, seed=seed)
+    requests = moments.requests(history=funnel.history)
     found: list[Candidates] = []
     labels: list[Tensor] = []  # (B, C)
-    for block in blocks(len(positions), 1024):
-        seen, following = seen_and_next(train, positions[block])
-        candidates_found = funnel.retrieve(requests.take(block), candidates, filter=seen)
-        found.append(candidates_found)
-        labels.append((candidates_found.items[:, :, None] == following[:, None, :]).any(2) & candidates_found.valid)
+    for block in blocks(len(moments), 1024):
+        seen, following = moments.seen_and_next(block)
+        candidates = funnel.retrieve(requests.take(block), funnel.candidates, filter=seen)
+        found.append(candidates)
+        labels.append((candidates.items[:, :, None] == following[:, None, :]).any(2) & candidates.valid)
     lists, wanted = _join(found), torch.cat(labels)
     useful = wanted.any(1).nonzero().squeeze(1)
     if not len(useful):
         raise TrainingError(
-            f"None of {len(positions)} events is among the retriever's {candidates} candidates: the ranker has nothing to learn "
-            "from. Ask for more candidates, or fit a better retriever."
+            f"None of {len(moments)} events is among the retriever's {funnel.candidates} candidates: the ranker has nothing to "
+            "learn from. Ask for more candidates, or fit a better retriever."
         )
-    assert training.batch_size is not None
-    rows = max(training.batch_size // 16, 32)  # a list has hundreds of items
-    return ListBatches(
-        requests.take(useful), lists.take(useful), wanted[useful].float(), batch_size=rows, seed=training.seed
-    )
+    rows = max(batch_size // 16, 32)  # a list has hundreds of items
+    return ListBatches(requests.take(useful), lists.take(useful), wanted[useful].float(), batch_size=rows, seed=seed)
 
 
-def _validator(
-    model: Model, validation: Dataset, metric: str, candidates_from: Model | None, candidates: int
-) -> Validate:
-    """What early stopping watches, computed by the evaluation that users run."""
+def _validator(model: Model, validation: Dataset, metric: str, funnel: Funnel | None) -> Validate:
+    """What early stopping watches, computed by the evaluation that users run; ``funnel`` is what the model ranks in."""
     if metric == "rmse":
         return lambda: {"rmse": _rmse(model, validation)}
-    history = model.history if candidates_from is None else max(model.history, candidates_from.history)
+    history = model.history if funnel is None else funnel.history
     batches = list(evaluation_batches(validation, history=history, most=MOST_VALIDATED))
     if not batches:
         raise TrainingError("The validation part has no liked events. Give one that has, or none.")
 
     def validate() -> dict[str, float]:
         shortlist: Callable[..., Stages]
-        if candidates_from is not None:
-            shortlist = Funnel.of(candidates_from, index=Exact(), ranker=model, candidates=candidates).shortlist
+        if funnel is not None:
+            shortlist = funnel.shortlist
         elif isinstance(model.network, Retriever | CandidateSource):
-            shortlist = Funnel.of(model, index=Exact()).shortlist
+            shortlist = Funnel.of(model, index=Exact()).shortlist  # the item vectors have changed
         else:
             shortlist = _rank_everything(model)
         return _figures(shortlist, batches, metric, model.catalogue)

@@ -89,17 +89,14 @@ class Funnel:
         if not bool(served.all()):
             rows = (~served).nonzero().squeeze(1)
             popular = self.fallback.search(requests.take(rows), k, filter=None if filter is None else filter.take(rows))
-            items, scores = found.items.clone(), found.scores.clone()
-            items[rows], scores[rows] = popular.items, popular.scores
-            found = Candidates(items, scores)
+            found = _with_rows(found, rows, popular)
         found = self._filled(requests, found, k, filter)
-        ranks = torch.arange(found.items.shape[1], dtype=torch.float32).expand_as(found.scores)
+        ranks = torch.arange(k, dtype=torch.float32).expand_as(found.scores)
         return replace(found, evidence=torch.stack((found.scores, ranks), dim=2))
 
     def _filled(self, requests: Requests, found: Candidates, k: int, filter: Filter | None) -> Candidates:
         """Popular items in the slots that a source left empty (item-kNN, where nothing is similar), below what it found."""
-        missing = torch.nn.functional.pad(~found.valid, (0, k - found.items.shape[1]), value=True)  # (B, k)
-        rows = missing.any(1).nonzero().squeeze(1)
+        rows = (~found.valid).any(1).nonzero().squeeze(1)
         if not len(rows):
             return found
         part = found.take(rows)
@@ -108,14 +105,9 @@ class Funnel:
         popular = self.fallback.search(requests.take(rows), k, filter=Filter(own.allowed, met))
         lowest = part.scores.masked_fill(~part.valid, torch.inf).amin(1, keepdim=True)  # (B, 1)
         lowest = lowest.masked_fill(lowest == torch.inf, 0)
-        below = (lowest - 1 - torch.arange(popular.items.shape[1])).masked_fill(~popular.valid, -torch.inf)
+        below = (lowest - 1 - torch.arange(k)).masked_fill(~popular.valid, -torch.inf)
         joined = Candidates(torch.cat((part.items, popular.items), dim=1), torch.cat((part.scores, below), dim=1))
-        joined = joined.reorder(joined.scores, k)
-        width = joined.items.shape[1] - found.items.shape[1]
-        items = torch.nn.functional.pad(found.items, (0, width))
-        scores = torch.nn.functional.pad(found.scores, (0, width), value=-torch.inf)
-        items[rows], scores[rows] = joined.items, joined.scores
-        return Candidates(items, scores)
+        return _with_rows(found, rows, joined.reorder(joined.scores, k))
 
     def can_serve(self, requests: Requests) -> Tensor:
         """Of which requests (B,) the retriever knows enough."""
@@ -127,6 +119,11 @@ class Funnel:
         if isinstance(network, Ranker):
             return network.score(requests, candidates)
         return pair_scores(network, requests, candidates.items)
+
+
+def _with_rows(found: Candidates, rows: Tensor, others: Candidates) -> Candidates:
+    """``found`` with the answers of ``rows`` (N,) replaced by ``others`` (N, k)."""
+    return Candidates(found.items.index_copy(0, rows, others.items), found.scores.index_copy(0, rows, others.scores))
 
 
 @torch.inference_mode()

@@ -18,6 +18,7 @@ from shortlist.errors import DataError, SettingsError
 from shortlist.evaluation import Comparison, Report, compare, evaluate_predictions
 from shortlist.evaluation import evaluate as evaluate_ranking
 from shortlist.fitting import fit
+from shortlist.funnel import Funnel
 from shortlist.index import AnyIndex
 from shortlist.model import Model
 from shortlist.models import ALS, ItemKNN, Popularity
@@ -124,7 +125,7 @@ def evaluate(
                 f"Predictions and rankings are evaluated apart: {', '.join(pointwise)} in one call, the rest in another."
             )
         return _evaluate_predictions(recommender, test, pointwise, bootstrap=bootstrap, seed=seed)
-    funnel = (recommender if isinstance(recommender, Recommender) else Recommender(recommender)).funnel
+    funnel = recommender.funnel if isinstance(recommender, Recommender) else Funnel.of(recommender)
     return evaluate_ranking(
         funnel.shortlist,
         evaluation_batches(test, history=funnel.history, exclude_seen=exclude_seen),

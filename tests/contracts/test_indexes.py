@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import faiss
@@ -26,14 +25,8 @@ ITEMS, WIDTH, QUERIES = 5_000, 32, 200
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """So little work is done fastest by one thread, above all on a busy machine."""
-    before = torch.get_num_threads(), faiss.omp_get_max_threads()
-    torch.set_num_threads(1)
-    faiss.omp_set_num_threads(1)
-    yield
-    torch.set_num_threads(before[0])
-    faiss.omp_set_num_threads(before[1])
+def _on_one_thread(one_thread: None) -> None:
+    """Every test of the file."""
 
 
 @pytest.fixture(params=INDEXES, scope="module")

@@ -55,7 +55,7 @@ class PairBatches:
         events = source.events
         self._rows = events.rows()
         self._stops = events.history_stops()
-        self._own = torch.arange(len(events))[torch.arange(len(events)) >= source.target_start[self._rows]]
+        self._own = source.own().nonzero().squeeze(1)
         self._positives = Positives(events) if sampling.kind == "pairs" else None
         counts = torch.bincount(events.items[self._own].long(), minlength=events.num_items + 1)
         share = counts.double() / max(len(self._own), 1)
@@ -147,30 +147,39 @@ class ListBatches:
         return Examples(self.requests.take(chosen), lists.items, self.labels[chosen], evidence=lists.evidence)
 
 
-def list_positions(dataset: Dataset, *, most: int, seed: int) -> Tensor:
-    """Positions (M,) of up to ``most`` liked events of the part's own (of ``dataset.positives()``), spread at random."""
-    liked = dataset.positives()
-    own = torch.arange(len(liked.events))
-    own = own[own >= liked.target_start[liked.events.rows()]]
-    if len(own) <= most:
-        return own
-    chosen = torch.randperm(len(own), generator=torch.Generator().manual_seed(seed))[:most]
-    return own[chosen.sort().values]
+class Moments:
+    """The moments of up to ``most`` of a part's own liked events, spread at random: what was known then, what came next."""
 
+    def __init__(self, dataset: Dataset, *, most: int, seed: int) -> None:
+        liked = dataset.positives()
+        own = liked.own().nonzero().squeeze(1)
+        if len(own) > most:
+            chosen = torch.randperm(len(own), generator=torch.Generator().manual_seed(seed))[:most]
+            own = own[chosen.sort().values]
+        self._liked, self._positions = liked, own  # (M,)
+        self._rows, self._stops = liked.events.rows()[own], liked.events.history_stops()[own]
 
-def requests_at(dataset: Dataset, positions: Tensor, *, history: int) -> Requests:
-    """The requests (M) made just before the liked events at ``positions`` (M,) of ``dataset.positives()``."""
-    liked = dataset.positives()
-    events = liked.events
-    return make_requests(
-        events,
-        rows=events.rows()[positions],
-        stops=events.history_stops()[positions],
-        history=history,
-        user_features=liked.user_features,
-        context=None if liked.context is None else liked.context.take(positions),
-        time=None if events.times is None else events.times[positions],
-    )
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def requests(self, *, history: int) -> Requests:
+        """The requests (M) made just before the events."""
+        liked, times = self._liked, self._liked.events.times
+        return make_requests(
+            liked.events,
+            rows=self._rows,
+            stops=self._stops,
+            history=history,
+            user_features=liked.user_features,
+            context=None if liked.context is None else liked.context.take(self._positions),
+            time=None if times is None else times[self._positions],
+        )
+
+    def seen_and_next(self, block: Tensor) -> tuple[Filter, Tensor]:
+        """For some of the moments (B,): what their users had seen by then, and the items (B, S) liked from then on."""
+        events, rows = self._liked.events, self._rows[block]
+        seen = padded(events.items, events.offsets[rows], self._stops[block])
+        return Filter(exclude=seen), padded(events.items, self._positions[block], events.offsets[rows + 1])
 
 
 def own_events(dataset: Dataset) -> tuple[Tensor, Tensor]:
@@ -182,14 +191,6 @@ def own_events(dataset: Dataset) -> tuple[Tensor, Tensor]:
     stops = dataset.events.history_stops()[positions]
     liked = dataset.events.liked
     return positions, stops if liked is None else running_total(liked.long())[stops]
-
-
-def seen_and_next(dataset: Dataset, positions: Tensor) -> tuple[Filter, Tensor]:
-    """For liked events at ``positions`` (M,): what their users had seen by then, and the items (M, S) liked from then on."""
-    events = dataset.positives().events
-    rows, stops = events.rows()[positions], events.history_stops()[positions]
-    seen = padded(events.items, events.offsets[rows], stops)
-    return Filter(exclude=seen), padded(events.items, positions, events.offsets[rows + 1])
 
 
 def evaluation_batches(
