@@ -15,6 +15,7 @@ HOME = {
     "Dataset": "shortlist.data",
     "Exact": "shortlist.index",
     "Feature": "shortlist.schema",
+    "GRU4Rec": "shortlist.models.gru4rec",
     "HNSW": "shortlist.index",
     "ItemKNN": "shortlist.models.item_knn",
     "MF": "shortlist.models.mf",
@@ -25,6 +26,7 @@ HOME = {
     "Recommender": "shortlist.recommender",
     "Report": "shortlist.evaluation",
     "RequestError": "shortlist.errors",
+    "SASRec": "shortlist.models.sasrec",
     "Schema": "shortlist.schema",
     "SchemaError": "shortlist.errors",
     "SearchError": "shortlist.errors",
@@ -69,10 +71,12 @@ if TYPE_CHECKING:
     from shortlist.index import Exact as Exact
     from shortlist.model import Model as Model
     from shortlist.models.als import ALS as ALS
+    from shortlist.models.gru4rec import GRU4Rec as GRU4Rec
     from shortlist.models.item_knn import ItemKNN as ItemKNN
     from shortlist.models.mf import MF as MF
     from shortlist.models.neumf import NeuMF as NeuMF
     from shortlist.models.popularity import Popularity as Popularity
+    from shortlist.models.sasrec import SASRec as SASRec
     from shortlist.models.two_tower import TwoTower as TwoTower
     from shortlist.recommender import Recommender as Recommender
     from shortlist.schema import Feature as Feature

@@ -73,7 +73,11 @@ class Examples:
     """Requests and what happened next. A network sees this only inside ``loss()``.
 
     Shared negatives are a sample of distinct items that also holds every target of the batch (so a target is a negative
-    of the other requests): ``target_column`` says where each request's own stands.
+    of the other requests): ``target_column`` says where each request's own stands. Without ``target_column`` they are
+    drawn apart from the targets.
+
+    A sequence has a target for each of its steps (S = T): ``items[b, s]`` came after history step ``s``, or after
+    ``step[b, s]`` where events of one time must not see each other. An item 0 is no target.
     """
 
     requests: Requests
@@ -82,7 +86,8 @@ class Examples:
     weights: Tensor | None = None  # (B, S)
     negatives: Tensor | None = None  # (N,) shared, or (B, S, N)
     negatives_log_prob: Tensor | None = None  # as negatives: log of the chance to be in the sample
-    target_column: Tensor | None = None  # (B,) the target's place among shared negatives
+    target_column: Tensor | None = None  # (B,), or (B, S) of sequences: the target's place among shared negatives
+    step: Tensor | None = None  # (B, S) the last history step known before each target of a sequence
     also_positive: Tensor | None = None  # (B, N) bool: shared negatives that are the user's other positives
     evidence: Tensor | None = None  # (B, S, E)
 
@@ -201,13 +206,18 @@ class Sampling:
     """Which :class:`Examples` a model trains on.
 
     ``pairs``: one target a row, with the history before it; negatives are uniform, drawn anew each epoch and never one
-    of the user's positives. ``ratings``: targets are the ratings.
+    of the user's positives. ``ratings``: targets are the ratings. ``sequences``: a row is a stretch of a sequence with
+    a target after each of its steps.
     """
 
-    kind: Literal["pairs", "ratings"] = "pairs"
+    kind: Literal["pairs", "ratings", "sequences"] = "pairs"
     history: int = 0  # T, steps of history a request carries; 0: none
     negatives: int = 0  # N for each target: Examples.negatives is (B, S, N)
-    shared_negatives: int = 0  # uniform ones for the whole batch, joined with its targets: Examples.negatives is (N,)
+    avoid_positives: bool = True  # such negatives are never one of the user's positives
+    shared_negatives: int = 0  # for the whole batch: Examples.negatives is (N,)
+    in_batch: bool = True  # the batch's targets join the shared negatives
+    popularity_power: float = 0.0  # shared negatives are drawn by the items' training counts to this power; 0: uniformly
+    windows: Literal["all", "last"] = "all"  # of a sequence longer than the history: every event, or its last ones
 
 
 @runtime_checkable

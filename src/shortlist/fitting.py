@@ -19,6 +19,7 @@ from shortlist.contracts import (
     ModelSettings,
     Requests,
     Retriever,
+    Sampling,
     Solver,
     Stages,
     Trainable,
@@ -30,6 +31,7 @@ from shortlist.data.batches import (
     evaluation_batches,
 )
 from shortlist.data.dataset import Dataset
+from shortlist.data.sequences import SequenceBatches
 from shortlist.data.split import hold_last
 from shortlist.errors import TrainingError
 from shortlist.evaluation import evaluate as evaluate_ranking
@@ -125,18 +127,26 @@ def _fit_part(
         funnel = Funnel.of(candidates_from, index=Exact(), ranker=model, candidates=candidates)
     validate = None if validation is None else _validator(model, validation, training.metric, funnel)
     if funnel is None:
-        pairs = PairBatches(train, sampling, batch_size=batch_size, seed=training.seed)
-        return replace(model, log=_run(model, pairs, validate, run_dir, show))
+        batches = training_batches(train, sampling, batch_size=batch_size, seed=training.seed)
+        return replace(model, log=_run(model, batches, validate, run_dir, show))
     known = train.before()
     if len(known.events):
-        pairs = PairBatches(known, sampling, batch_size=batch_size, seed=training.seed)
-        _run(model, pairs, validate, None if run_dir is None else run_dir / "pairs", show)
+        batches = training_batches(known, sampling, batch_size=batch_size, seed=training.seed)
+        _run(model, batches, validate, None if run_dir is None else run_dir / "pairs", show)
     lists = _candidate_lists(funnel, train, batch_size=batch_size, seed=training.seed)
     return replace(model, log=_run(model, lists, validate, None if run_dir is None else run_dir / "lists", show))
 
 
+def training_batches(
+    dataset: Dataset, sampling: Sampling, *, batch_size: int, seed: int
+) -> PairBatches | SequenceBatches:
+    """The batches that ``sampling`` asks for."""
+    kind = SequenceBatches if sampling.kind == "sequences" else PairBatches
+    return kind(dataset, sampling, batch_size=batch_size, seed=seed)
+
+
 def _run(
-    model: Model, batches: PairBatches | ListBatches, validate: Validate | None, run_dir: Path | None, show: bool
+    model: Model, batches: PairBatches | SequenceBatches | ListBatches, validate: Validate | None, run_dir: Path | None, show: bool
 ) -> TrainingLog:
     if batches.num_examples == 0:
         raise TrainingError(

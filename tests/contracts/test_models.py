@@ -21,10 +21,10 @@ from shortlist.contracts import (
     Trainable,
 )
 from shortlist.data import Dataset
-from shortlist.data.batches import PairBatches, evaluation_batches
-from shortlist.fitting import fit
+from shortlist.data.batches import evaluation_batches
+from shortlist.fitting import fit, training_batches
 from shortlist.model import Model, history_width, pair_scores
-from shortlist.models import ALS, MF, ItemKNN, NeuMF, Popularity, TwoTower
+from shortlist.models import ALS, MF, GRU4Rec, ItemKNN, NeuMF, Popularity, SASRec, TwoTower
 from shortlist.training import Training
 
 TRAINED: dict[str, ModelSettings] = {
@@ -33,6 +33,17 @@ TRAINED: dict[str, ModelSettings] = {
     "MF bpr": MF(embedding_dim=16, loss="bpr", negatives=4),
     "MF ratings": MF(embedding_dim=16, loss="mse"),
     "TwoTower": TwoTower(embedding_dim=16, hidden=(32,), history=6, negatives=8),
+    "GRU4Rec": GRU4Rec(hidden=(16,), history=6, negatives=8),
+    "GRU4Rec softmax": GRU4Rec(hidden=(12, 16), history=6, loss="softmax", embedding="separate", embedding_dim=8),
+    "GRU4Rec bpr_max": GRU4Rec(hidden=(16,), history=6, negatives=8, loss="bpr_max", elu=0.5, regularization=1.0),
+    "GRU4Rec top1_max": GRU4Rec(hidden=(16,), history=6, negatives=8, loss="top1_max"),
+    "GRU4Rec cosine": GRU4Rec(hidden=(16,), history=6, negatives=8, similarity="cosine", temperature=0.1),
+    "SASRec": SASRec(embedding_dim=16, history=6, dropout=0.0),
+    "SASRec bce": SASRec(embedding_dim=16, history=6, dropout=0.0, loss="bce", negatives=1, windows="last"),
+    "SASRec gbce": SASRec(embedding_dim=16, history=6, dropout=0.0, loss="gbce", negatives=4, num_heads=2),
+    "SASRec sampled_softmax": SASRec(embedding_dim=16, history=6, dropout=0.0, loss="sampled_softmax", negatives=8),
+    "SASRec pre_ln": SASRec(embedding_dim=16, history=6, dropout=0.0, block="pre_ln"),
+    "SASRec ligr": SASRec(embedding_dim=16, history=6, dropout=0.0, block="ligr", similarity="cosine", temperature=0.1),
     "NeuMF": NeuMF(),
     "NeuMF gmf": NeuMF(paths="gmf", loss="softmax"),
     "NeuMF mlp": NeuMF(paths="mlp"),
@@ -45,6 +56,7 @@ SOLVED: dict[str, ModelSettings] = {
     "ALS": ALS(embedding_dim=8),
 }
 ALL = TRAINED | SOLVED
+SEQUENTIAL = [name for name, settings in TRAINED.items() if isinstance(settings, GRU4Rec | SASRec)]
 
 
 def _requests(dataset: Dataset, history: int) -> Requests:
@@ -70,7 +82,7 @@ def _scores(model: Model, requests: Requests) -> Tensor:
 
 def _examples(settings: ModelSettings, dataset: Dataset, size: int = 1_000) -> Examples:
     assert settings.sampling is not None
-    return PairBatches(dataset, settings.sampling, batch_size=size, seed=0).get(0, 0)
+    return training_batches(dataset, settings.sampling, batch_size=size, seed=0).get(0, 0)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -135,7 +147,7 @@ def test_a_ranker_with_evidence_ignores_order_and_empty_slots(name: str, dataset
     torch.testing.assert_close(network.score(requests, padded)[:, :8], wanted)
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", [name for name in TRAINED if name not in SEQUENTIAL])
 def test_nothing_sees_the_future(name: str, dataset: Dataset) -> None:
     """What a user does later must not change the request that an earlier event is learnt from, nor its score."""
     events, settings = dataset.events, TRAINED[name]
@@ -154,7 +166,43 @@ def test_nothing_sees_the_future(name: str, dataset: Dataset) -> None:
     assert torch.equal(scores[0], scores[1])
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINED if "ratings" not in name])
+@pytest.mark.parametrize("name", SEQUENTIAL)
+def test_no_step_of_a_sequence_sees_the_next_ones(name: str, dataset: Dataset) -> None:
+    """What comes later in a sequence must not change what its early steps cost, nor their gradients."""
+    settings = TRAINED[name]
+    examples = _examples(settings, dataset)
+    history = examples.requests.history
+    assert history is not None
+    early = torch.arange(history.shape[1]) < 3
+    changed = torch.where(early | (history == 0), history, history % dataset.num_items + 1)
+    assert not torch.equal(history, changed)
+    items = torch.where(early, examples.items, 0)
+    torch.manual_seed(0)
+    network = settings.build(dataset.catalogue())
+    assert isinstance(network, Trainable)
+    found = []
+    for seen in (history, changed):
+        value = network.loss(replace(examples, items=items, requests=replace(examples.requests, history=seen)))
+        found.append((value, *torch.autograd.grad(value, list(network.parameters()), materialize_grads=True)))
+    for first, second in zip(*found, strict=True):
+        torch.testing.assert_close(first, second)
+
+
+@pytest.mark.parametrize("name", SEQUENTIAL)
+def test_eight_sequences_are_memorised(name: str, dataset: Dataset) -> None:
+    rows = (dataset.events.lengths > 2).nonzero().squeeze(1)[:8]
+    first, wanted = dataset.events.offsets[rows], torch.arange(3, 19, 2)
+    items = dataset.events.items.clone()
+    items[first], items[first + 1] = (wanted + 1).to(items.dtype), wanted.to(items.dtype)
+    kept = torch.isin(torch.arange(len(items)), torch.cat((first, first + 1)))
+    few = replace(dataset, events=replace(dataset.events, items=items).select(kept))
+    few = replace(few, target_start=few.events.offsets[:-1])
+    model = fit(TRAINED[name], few, training=Training(epochs=200, patience=None, batch_size=8, learning_rate=0.02))
+    asked = Requests(torch.zeros(8, dtype=torch.int64), (wanted + 1)[:, None], torch.ones(8, dtype=torch.int64))
+    assert (_scores(model, asked).argmax(1) + 1).tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if "ratings" not in name and name not in SEQUENTIAL])
 def test_eight_requests_are_memorised(name: str, dataset: Dataset) -> None:
     settings = TRAINED[name]
     if isinstance(settings, TwoTower):
@@ -167,7 +215,7 @@ def test_eight_requests_are_memorised(name: str, dataset: Dataset) -> None:
     few = replace(dataset, events=eight, target_start=eight.offsets[:-1])
     model = fit(settings, few, training=Training(epochs=300, patience=None, batch_size=8, learning_rate=0.02))
     assert settings.sampling is not None
-    examples = PairBatches(few, settings.sampling, batch_size=8, seed=0).get(0, 0)
+    examples = _examples(settings, few, size=8)
     best = _scores(model, examples.requests).argmax(1) + 1
     assert best.tolist() == examples.items[:, 0].tolist()
 

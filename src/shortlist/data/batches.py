@@ -5,7 +5,6 @@ All of it is index arithmetic on flat arrays that lie in memory; no worker proce
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import partial
 
@@ -23,7 +22,7 @@ from shortlist.contracts import (
     Sampling,
 )
 from shortlist.data.dataset import Dataset
-from shortlist.data.sample import Positives, draw_negatives
+from shortlist.data.sample import Positives, SharedSample, draw_negatives
 from shortlist.features import running_total, spans
 
 
@@ -58,11 +57,7 @@ class PairBatches:
         self._own = source.own().nonzero().squeeze(1)
         self._positives = Positives(events) if sampling.kind == "pairs" else None
         counts = torch.bincount(events.items[self._own].long(), minlength=events.num_items + 1)
-        share = counts.double() / max(len(self._own), 1)
-        absent = batch_size * torch.log1p(-share) + sampling.shared_negatives * math.log1p(
-            -1 / max(events.num_items, 2)
-        )
-        self._log_prob = torch.log(-torch.expm1(absent)).float()  # (I+1,) of an item's being among the shared negatives
+        self._shared = SharedSample(counts, sampling, targets_a_batch=batch_size)
         self._epoch: tuple[int, Tensor] | None = None
 
     @property
@@ -94,13 +89,12 @@ class PairBatches:
         if sampling.kind == "ratings":
             return Examples(requests, items[:, None], take(events.ratings), weights)
         assert self._positives is not None
-        generator = torch.Generator().manual_seed(_mix(self.seed, epoch, step))
+        generator = torch.Generator().manual_seed(mix(self.seed, epoch, step))
         if sampling.negatives:
             drawn = draw_negatives(self._positives, rows, sampling.negatives, generator=generator)
             return Examples(requests, items[:, None], weights=weights, negatives=drawn[:, None])
-        shared = torch.randint(1, events.num_items + 1, (sampling.shared_negatives,), generator=generator)
-        sample, place = torch.unique(torch.cat((items, shared)), return_inverse=True)
-        column = place[: len(items)]
+        sample, log_prob, column = self._shared.draw(items, generator=generator)
+        assert column is not None
         other = self._positives.among(rows, sample)
         other[torch.arange(len(rows)), column] = False  # the target itself
         return Examples(
@@ -108,14 +102,14 @@ class PairBatches:
             items[:, None],
             weights=weights,
             negatives=sample,
-            negatives_log_prob=self._log_prob[sample],
+            negatives_log_prob=log_prob,
             target_column=column,
             also_positive=other,
         )
 
     def _order(self, epoch: int) -> Tensor:
         if self._epoch is None or self._epoch[0] != epoch:
-            generator = torch.Generator().manual_seed(_mix(self.seed, epoch, -1))
+            generator = torch.Generator().manual_seed(mix(self.seed, epoch, -1))
             self._epoch = (epoch, self._own[torch.randperm(len(self._own), generator=generator)])
         return self._epoch[1]
 
@@ -141,7 +135,7 @@ class ListBatches:
 
     def get(self, epoch: int, step: int) -> Examples:
         """The examples of one step."""
-        order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(_mix(self.seed, epoch, -1)))
+        order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(mix(self.seed, epoch, -1)))
         chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
         lists = self.candidates.take(chosen)
         return Examples(self.requests.take(chosen), lists.items, self.labels[chosen], evidence=lists.evidence)
@@ -250,7 +244,7 @@ def _column(values: Tensor | None, *, chosen: Tensor) -> Tensor | None:
     return None if values is None else values[chosen][:, None]
 
 
-def _mix(seed: int, epoch: int, step: int) -> int:
+def mix(seed: int, epoch: int, step: int) -> int:
     """One 63-bit seed from three numbers, neighbours being far apart (splitmix64's finaliser)."""
     value = (seed * 0x9E3779B97F4A7C15 + epoch * 0xBF58476D1CE4E5B9 + step * 0x94D049BB133111EB + 1) % 2**64
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) % 2**64

@@ -1,11 +1,11 @@
-"""Negatives: items drawn uniformly that the user is not known to like."""
+"""Negatives: items drawn uniformly that the user is not known to like, and samples that a whole batch shares."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from shortlist.contracts import Interactions
+from shortlist.contracts import Interactions, Sampling
 from shortlist.features import spans
 
 BITMAP_BYTES = 256 * 2**20  # above this a bitmap of users x items gives way to sorted keys
@@ -70,3 +70,36 @@ def draw_negatives(
         flat[wrong] = torch.randint(1, num_items + 1, (len(wrong),), generator=generator)
         wrong = wrong[positives.contains(wide[wrong], flat[wrong])]
     return drawn
+
+
+class SharedSample:
+    """The distinct items that all targets of a batch are compared with: some drawn, and perhaps the targets themselves."""
+
+    def __init__(self, counts: Tensor, sampling: Sampling, *, targets_a_batch: float) -> None:
+        """``counts`` (I+1,) are the items' training events, ``targets_a_batch`` the usual number of targets."""
+        self.num, self.in_batch, self.num_items = sampling.shared_negatives, sampling.in_batch, len(counts) - 1
+        weight = counts.double() ** sampling.popularity_power
+        weight[0] = 0
+        drawn = weight / weight.sum()  # (I+1,) each item's chance to be one draw
+        self._ends = None if sampling.popularity_power == 0 else drawn.cumsum(0)
+        share = counts.double() / counts.sum().clamp(min=1)
+        absent = self.num * torch.log1p(-drawn)
+        if self.in_batch:
+            absent += targets_a_batch * torch.log1p(-share)
+        self._log_prob = torch.log(-torch.expm1(absent)).float()  # (I+1,) of being in the sample at all
+
+    def draw(self, targets: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The sample (N,), the log of each one's chance to be in it (N,), and where each of ``targets`` (M,) stands in it.
+
+        The last is None where targets do not join.
+        """
+        if self._ends is None:
+            drawn = torch.randint(1, self.num_items + 1, (self.num,), generator=generator)
+        else:
+            points = torch.rand(self.num, generator=generator, dtype=torch.float64)
+            drawn = torch.searchsorted(self._ends, points, right=True).clamp(max=self.num_items)
+        if not self.in_batch:
+            sample = torch.unique(drawn)
+            return sample, self._log_prob[sample], None
+        sample, place = torch.unique(torch.cat((targets, drawn)), return_inverse=True)
+        return sample, self._log_prob[sample], place[: len(targets)]

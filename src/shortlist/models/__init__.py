@@ -1,12 +1,14 @@
 """Networks: pure functions of tensors with weights. They know no files, no ids from outside and no other stage."""
 
 from shortlist.models.als import ALS
+from shortlist.models.gru4rec import GRU4Rec
 from shortlist.models.item_knn import ItemKNN
 from shortlist.models.mf import MF
 from shortlist.models.neumf import NeuMF
 from shortlist.models.popularity import Popularity
+from shortlist.models.sasrec import SASRec
 from shortlist.models.two_tower import TwoTower
 
-__all__ = ["ALS", "MF", "AnyModel", "ItemKNN", "NeuMF", "Popularity", "TwoTower"]
+__all__ = ["ALS", "MF", "AnyModel", "GRU4Rec", "ItemKNN", "NeuMF", "Popularity", "SASRec", "TwoTower"]
 
-AnyModel = MF | TwoTower | NeuMF | Popularity | ItemKNN | ALS
+AnyModel = MF | TwoTower | GRU4Rec | SASRec | NeuMF | Popularity | ItemKNN | ALS

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-BLOCK = 128  # queries whose logits are in memory (and in cache) at a time
+from shortlist.models.blocked import Blocked, ManyNegatives, SampledSoftmax
 
 
 def bce(positive: Tensor, negatives: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -46,53 +46,83 @@ def sampled_softmax(
     """
     if weights is None:
         weights = queries.new_ones(len(queries))
-    if log_prob is None:
-        log_prob = queries.new_zeros(len(candidates))
-    value: Tensor = _SampledSoftmax.apply(queries, candidates, columns, 1 / temperature, log_prob, masked, weights)  # type: ignore[no-untyped-call]
+    value: Tensor = SampledSoftmax.apply(queries, candidates, columns, 1 / temperature, log_prob, masked, weights)  # type: ignore[no-untyped-call]
     return value
 
 
-class _SampledSoftmax(torch.autograd.Function):
-    """The loss with its gradient computed on the way, a block of queries at a time: no (B, M) table is ever kept."""
+def gbce(
+    queries: Tensor,
+    candidates: Tensor,
+    columns: Tensor,
+    negatives: Tensor,
+    *,
+    calibration: float = 0.75,
+    temperature: float = 1.0,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Generalised binary cross-entropy (Petrov & Macdonald 2023, "gSASRec", eq. 7) of each query with own negatives.
 
-    @staticmethod
-    def forward(
-        context: Any,
-        queries: Tensor,
-        candidates: Tensor,
-        columns: Tensor,
-        scale: float,
-        log_prob: Tensor,
-        masked: Tensor | None,
-        weights: Tensor,
-    ) -> Tensor:
-        share = weights / weights.sum().clamp(min=1e-9)
-        total = queries.new_zeros(())
-        wanted = any(context.needs_input_grad[:2])
-        to_queries, to_candidates = torch.empty_like(queries), torch.zeros_like(candidates)
-        for start in range(0, len(queries), BLOCK):
-            stop = min(start + BLOCK, len(queries))
-            block = queries[start:stop]
-            logits = torch.addmm(log_prob, block, candidates.T, beta=-1, alpha=scale)  # (block, M)
-            if masked is not None:
-                logits.masked_fill_(masked[start:stop], -torch.inf)
-            column = columns[start:stop, None]
-            own = logits.gather(1, column).squeeze(1)
-            largest = logits.amax(dim=1, keepdim=True)
-            summed = logits.sub_(largest).exp_().sum(dim=1, keepdim=True)
-            total += ((torch.log(summed) + largest).squeeze(1) - own).mul_(share[start:stop]).sum()
-            if wanted:
-                logits.mul_(share[start:stop, None] * scale / summed)
-                logits.scatter_add_(1, column, -share[start:stop, None] * scale)
-                torch.mm(logits, candidates, out=to_queries[start:stop])
-                to_candidates.addmm_(logits.T, block)
-        context.save_for_backward(to_queries, to_candidates)
-        return total
+    ``queries`` (R, D) and ``candidates`` (M, D), of which ``columns`` (R,) are the positives and ``negatives`` (R, N) were
+    drawn uniformly. The positive's probability is taken to the power ``beta`` (see :func:`gbce_power`): ``calibration``
+    t = 0 is plain binary cross-entropy, t = 1 makes the probabilities those of a full softmax.
+    """
+    if weights is None:
+        weights = queries.new_ones(len(queries))
+    beta = gbce_power(calibration, num_negatives=negatives.shape[1], num_items=len(candidates))
+    value: Tensor = ManyNegatives.apply(queries, candidates, columns, negatives, 1 / temperature, beta, weights)  # type: ignore[no-untyped-call]
+    return value
 
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        to_queries, to_candidates = context.saved_tensors
-        return to_queries * gradient, to_candidates * gradient, None, None, None, None, None
+
+def gbce_power(calibration: float, *, num_negatives: int, num_items: int) -> float:
+    """The power beta = a (t (1 - 1/a) + 1/a) for a = N / (I - 1) (gSASRec, eq. 8).
+
+    >>> gbce_power(0.0, num_negatives=4, num_items=100), round(gbce_power(1.0, num_negatives=4, num_items=100), 4)
+    (1.0, 0.0404)
+    """
+    rate = num_negatives / max(num_items - 1, 1)
+    return rate * (calibration * (1 - 1 / rate) + 1 / rate)
+
+
+def bpr_max(scores: Tensor, columns: Tensor, *, regularization: float = 0.0, elu: float = 0.0) -> Tensor:
+    """BPR-max (Hidasi & Karatzoglou 2018, eq. 14 with the score regularisation of section 4), for each row (R,).
+
+    ``scores`` (R, M) hold the positive in ``columns`` (R,), and negatives elsewhere, weighted by their softmax. Scores
+    first go through ELU with that alpha; 0 leaves them as they are.
+    """
+    positive, scores, weights = _max_parts(scores, columns, elu)
+    gap = torch.sigmoid(positive - scores)
+    return -torch.log((weights * gap).sum(1) + 1e-24) + regularization * (weights * scores.square()).sum(1)
+
+
+def top1_max(scores: Tensor, columns: Tensor, *, elu: float = 0.0) -> Tensor:
+    """TOP1-max (Hidasi & Karatzoglou 2018, eq. 11), for each row (R,); arguments as of :func:`bpr_max`."""
+    positive, scores, weights = _max_parts(scores, columns, elu)
+    return (weights * (torch.sigmoid(scores - positive) + torch.sigmoid(scores.square()))).sum(1)
+
+
+def _max_parts(scores: Tensor, columns: Tensor, elu: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The positives' scores (R, 1), all scores (R, M), and the negatives' softmax (R, M), 0 for the positive."""
+    if elu:
+        scores = F.elu(scores, alpha=elu)
+    column = columns[:, None]
+    weights = torch.softmax(scores.scatter(1, column, -torch.inf), dim=1)
+    return scores.gather(1, column), scores, weights
+
+
+def blocked(
+    rows: Callable[[Tensor, Tensor], Tensor],
+    queries: Tensor,
+    candidates: Tensor,
+    columns: Tensor,
+    *,
+    log_prob: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """The mean of a loss ``rows(scores, columns)`` (R,) over scores (R, M) that are never in memory all at once."""
+    if weights is None:
+        weights = queries.new_ones(len(queries))
+    value: Tensor = Blocked.apply(rows, queries, candidates, columns, log_prob, weights)  # type: ignore[no-untyped-call]
+    return value
 
 
 def mse(scores: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:

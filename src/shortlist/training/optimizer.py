@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from shortlist.errors import SettingsError
 from shortlist.training.settings import Training
@@ -17,8 +17,7 @@ __all__ = ["build_optimizer", "learning_rate", "set_learning_rate"]
 def build_optimizer(parameters: Iterable[nn.Parameter], *, settings: Training) -> torch.optim.Optimizer:
     """The optimiser the settings name, over the ``parameters`` that learn. ``learning_rate`` must be set by then.
 
-    Adam and Adagrad run fused: one pass over the memory, 10 and 8 times faster than the unfused ones on a table of
-    200,000 rows by 64 (one thread). Plain SGD gains nothing from it.
+    Adam runs fused: one pass over the memory, 10 times faster than unfused on a table of 200,000 rows by 64 (one thread).
     """
     if settings.learning_rate is None:
         raise SettingsError("training.learning_rate is not set. Give it, or resolve() the settings with a model's own.")
@@ -27,9 +26,58 @@ def build_optimizer(parameters: Iterable[nn.Parameter], *, settings: Training) -
     if settings.optimizer == "adam":
         return torch.optim.Adam(learning, lr=rate, betas=settings.betas, weight_decay=decay, fused=True)
     if settings.optimizer == "adagrad":
-        fused = settings.device == "cpu"  # torch has no fused Adagrad elsewhere
-        return torch.optim.Adagrad(learning, lr=rate, weight_decay=decay, fused=fused)
-    return torch.optim.SGD(learning, lr=rate, weight_decay=decay)
+        return Adagrad(learning, lr=rate, momentum=settings.momentum, weight_decay=decay)
+    return torch.optim.SGD(learning, lr=rate, momentum=settings.momentum, weight_decay=decay)
+
+
+class Adagrad(torch.optim.Optimizer):
+    """Adagrad (Duchi et al. 2011) as GRU4Rec's authors have it: ``w -= lr * g / sqrt(sum of g² + 1e-6)``.
+
+    torch's adds its epsilon outside of the root. With ``momentum`` the last step, times it, is added to the next. Of a
+    sparse gradient, only the rows it holds are touched: their sums, their momentum and their weights.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        lr: float,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        epsilon: float = 1e-6,
+    ) -> None:
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "epsilon": epsilon}
+        super().__init__(parameters, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, parameter.grad, self.state[parameter], group)
+
+    def _update(self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, float]) -> None:
+        if not state:
+            state["sum"] = torch.zeros_like(weight)
+            if group["momentum"]:
+                state["step_before"] = torch.zeros_like(weight)
+        rows: Tensor | slice = slice(None)
+        if gradient.is_sparse:
+            gradient = gradient.coalesce()
+            rows, gradient = gradient.indices()[0], gradient.values()
+        if group["weight_decay"]:
+            gradient = gradient.add(weight[rows], alpha=group["weight_decay"])
+        total = state["sum"][rows].addcmul_(gradient, gradient)
+        step = gradient.mul(-group["lr"]).div_(total.add(group["epsilon"]).sqrt_())
+        if group["momentum"]:
+            step.add_(state["step_before"][rows], alpha=group["momentum"])
+            state["step_before"][rows] = step
+        if isinstance(rows, Tensor):
+            state["sum"][rows] = total
+            weight.index_add_(0, rows, step)
+        else:
+            weight.add_(step)
 
 
 def learning_rate(step: int, *, settings: Training, total_steps: int) -> float:

@@ -35,6 +35,7 @@ class Training:
     optimizer: Literal["adam", "adagrad", "sgd"] = "adam"
     weight_decay: float = 0.0  # L2 term added to the gradient (coupled, as in torch.optim.Adam)
     betas: tuple[float, float] = (0.9, 0.999)  # of Adam
+    momentum: float = 0.0  # of Adagrad and SGD
     schedule: Literal["constant", "linear", "cosine"] = "constant"  # after the warm-up; the last two fall to 0
     warmup_steps: int = 0  # steps in which the learning rate rises to its value
     clip_norm: float | None = None  # largest length of the whole gradient; None: not clipped
@@ -64,6 +65,7 @@ class Training:
             value = getattr(self, name)
             hint = nearest(value, choices) if isinstance(value, str) else ""
             _check(name, value, f"one of: {', '.join(choices)}", value in choices, hint)
+        _check("momentum", self.momentum, "a number from 0 to below 1", _is_share(self.momentum))
         pair = isinstance(self.betas, Sequence) and len(self.betas) == 2
         _check("betas", self.betas, "two numbers from 0 to below 1", pair and all(map(_is_share, self.betas)))
         object.__setattr__(self, "betas", tuple(self.betas))  # a list where it was read from TOML

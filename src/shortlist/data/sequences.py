@@ -1,0 +1,160 @@
+"""Sequences to training batches: stretches of like length side by side, with a target after each of their steps.
+
+It knows no model. An epoch has about equally many events in each batch, whatever the lengths.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from shortlist.contracts import Examples, Requests, Sampling
+from shortlist.data.batches import mix
+from shortlist.data.dataset import Dataset
+from shortlist.data.sample import Positives, SharedSample, draw_negatives
+from shortlist.features import running_total, spans
+
+LENGTH_NOISE = 0.1  # lengths are compared within this share, so that batches differ from epoch to epoch
+
+
+class SequenceBatches:
+    """Stretches of up to ``sampling.history`` liked events, each event predicting the next.
+
+    ``batch_size`` is how many sequences a batch has on average: batches are cut where they have equally many events, and
+    hold sequences of about one length, so that there is next to no padding. With ``windows="last"`` a longer sequence
+    is cut to its last events, as SASRec's authors do; with ``"all"`` it gives several stretches, cut at other places in
+    each epoch. Where the data is ``strict`` a target is predicted from the last event of an earlier time.
+
+    Everything depends on (seed, epoch, step) alone: see :class:`~shortlist.contracts.Batches`.
+    """
+
+    def __init__(self, dataset: Dataset, sampling: Sampling, *, batch_size: int, seed: int) -> None:
+        self.dataset, self.sampling, self.batch_size, self.seed = dataset.positives(), sampling, batch_size, seed
+        events = self.events = self.dataset.events
+        begins, ends = events.offsets[:-1], events.offsets[1:]
+        rows = events.rows()
+        self._known_until = events.history_stops()  # (E,) where each event's own history ends
+        self._wanted = self.dataset.own() & (self._known_until > begins[rows])  # events to predict
+        first = torch.maximum(self.dataset.target_start, begins + 1)  # the first event that has one before it
+        if sampling.windows == "last":
+            first = torch.maximum(first, ends - sampling.history)
+        has_any = torch.bincount(rows[self._wanted], minlength=len(begins)) > 0
+        rows_used = ((first < ends) & has_any).nonzero().squeeze(1)
+        self._rows, self._first, self._ends = rows_used, first[rows_used], ends[rows_used]  # targets [first, end)
+        self._begins = begins[rows_used]
+        spans_used = torch.zeros(len(events), dtype=torch.bool)
+        spans_used[spans(self._first, self._ends - self._first)] = True
+        self._wanted &= spans_used
+        chosen = events.items[self._wanted].long()
+        self._num_targets = len(chosen)
+        windows = -(-(self._ends - self._first) // sampling.history)
+        self._num_steps = -(-int(windows.sum()) // batch_size)
+        self._positives = Positives(events) if sampling.negatives and sampling.avoid_positives else None
+        self._shared = None
+        if sampling.shared_negatives:
+            counts = torch.bincount(chosen, minlength=events.num_items + 1)
+            targets_a_batch = self._num_targets / max(self._num_steps, 1)
+            self._shared = SharedSample(counts, sampling, targets_a_batch=targets_a_batch)
+        self._epoch: tuple[int, Tensor, Tensor, Tensor, Tensor] | None = None
+
+    @property
+    def num_examples(self) -> int:
+        """Events to predict."""
+        return self._num_targets
+
+    @property
+    def num_steps(self) -> int:
+        """Batches of one epoch."""
+        return self._num_steps
+
+    def get(self, epoch: int, step: int) -> Examples:
+        """The examples of one step."""
+        rows, starts, lengths, cuts = self._plan(epoch)
+        part = slice(int(cuts[step]), int(cuts[step + 1]))
+        rows, starts, lengths = rows[part], starts[part], lengths[part]
+        events = self.events
+        width = int(lengths.max()) if len(lengths) else 0
+        steps = torch.arange(width)
+        inside = steps < lengths[:, None]  # (B, T)
+        places = torch.where(inside, starts[:, None] + steps, 0)
+        history = torch.where(inside, events.items[places].long(), 0)
+        following = torch.where(inside, places + 1, 0)
+        wanted = inside & self._wanted[following]
+        known = None
+        if events.strict:
+            known = self._known_until[following] - 1 - starts[:, None]  # (B, T)
+            wanted &= known >= 0
+            known = known.clamp(min=0)
+        items = torch.where(wanted, events.items[following].long(), 0)
+        times = None if events.times is None else torch.where(inside, events.times[places], 0)
+        requests = Requests(rows, history, lengths, times)
+        weights = None if events.weights is None else events.weights[following]
+        generator = torch.Generator().manual_seed(mix(self.seed, epoch, step))
+        negatives = log_prob = column = None
+        if self.sampling.negatives:
+            negatives = self._draw(rows, items, generator)
+        elif self._shared is not None:
+            targets = wanted.flatten().nonzero().squeeze(1)
+            negatives, log_prob, place = self._shared.draw(items.flatten()[targets], generator=generator)
+            if place is not None:
+                column = torch.zeros(items.numel(), dtype=torch.int64)
+                column[targets] = place
+                column = column.view(items.shape)
+        return Examples(
+            requests,
+            items,
+            weights=weights,
+            negatives=negatives,
+            negatives_log_prob=log_prob,
+            target_column=column,
+            step=known,
+        )
+
+    def _draw(self, rows: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
+        """Negatives (B, T, N) of every target."""
+        num, size = self.sampling.negatives, items.numel()
+        if self._positives is None:
+            drawn = torch.randint(1, self.events.num_items + 1, (size, num), generator=generator)
+        else:
+            drawn = draw_negatives(self._positives, rows.repeat_interleave(items.shape[1]), num, generator=generator)
+        return drawn.view(*items.shape, num)
+
+    def _plan(self, epoch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The epoch's stretches in order: their rows (W,), first inputs (W,), lengths (W,), and where batches begin."""
+        if self._epoch is None or self._epoch[0] != epoch:
+            generator = torch.Generator().manual_seed(mix(self.seed, epoch, -1))
+            width, total = self.sampling.history, self._ends - self._first
+            last = self._ends.clone()  # where the first of a row's stretches, seen from its end, stops
+            is_long = total > width
+            shift = (torch.rand(len(total), generator=generator) * width).long()
+            last = torch.where(is_long, last - shift, last)
+            # Stretches of `width` targets from `last` backwards, and one for the targets that the shift left behind it.
+            num = -(-(last - self._first) // width)
+            row = torch.repeat_interleave(torch.arange(len(num)), num)
+            place = torch.arange(len(row)) - running_total(num)[row]
+            stops = last[row] - place * width
+            starts = torch.maximum(stops - width, self._first[row])
+            behind = (is_long & (shift > 0)).nonzero().squeeze(1)
+            row = torch.cat((row, behind))
+            starts, stops = torch.cat((starts, last[behind])), torch.cat((stops, self._ends[behind]))
+            # Targets [starts, stops) are predicted from the inputs one place earlier, a row's first ones also from what
+            # is known before the part's own events and still fits.
+            before = torch.maximum(self._begins[row], stops - 1 - width)
+            inputs = torch.where(starts == self._first[row], torch.minimum(starts - 1, before), starts - 1)
+            lengths = stops - 1 - inputs
+            self._epoch = (epoch, *self._batched(self._rows[row], inputs, lengths, generator))
+        return self._epoch[1:]
+
+    def _batched(
+        self, rows: Tensor, starts: Tensor, lengths: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        noise = 1 + LENGTH_NOISE * torch.rand(len(lengths), generator=generator)
+        order = torch.argsort(lengths * noise)
+        filled, turn = lengths[order].cumsum(0), torch.arange(len(order))
+        batch = ((filled - 1) * self._num_steps).div(filled[-1], rounding_mode="floor")  # (W,) of each stretch
+        batch = (torch.minimum(batch, turn) - turn).cummin(0).values + turn  # no batch is left out,
+        batch = torch.maximum(batch, self._num_steps - len(order) + turn)  # not even the last ones
+        place = torch.randperm(self._num_steps, generator=generator)
+        order = order[torch.argsort(place[batch], stable=True)]
+        cuts = running_total(torch.bincount(place[batch], minlength=self._num_steps))
+        return rows[order], starts[order], lengths[order], cuts

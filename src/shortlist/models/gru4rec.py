@@ -1,0 +1,190 @@
+"""GRU4Rec: a recurrent network over a session predicts the next item after each of its events.
+
+Hidasi et al. 2016, "Session-based recommendations with recurrent neural networks"; losses of Hidasi & Karatzoglou 2018,
+"Recurrent neural networks with top-k gains"; details as in the authors' release (github.com/hidasib/GRU4Rec_PyTorch_Official).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from shortlist.contracts import Catalogue, Examples, Requests, Sampling
+from shortlist.errors import SettingsError, nearest
+from shortlist.models import losses
+from shortlist.models.layers import Dropout, Table
+from shortlist.models.sequences import last_state, predictions, recent
+
+Loss = Literal["softmax", "sampled_softmax", "bpr_max", "top1_max"]
+Embedding = Literal["tied", "separate"]
+Similarity = Literal["dot", "cosine"]
+
+
+@dataclass(frozen=True, slots=True)
+class GRU4Rec:
+    """Settings of GRU4Rec.
+
+    ``hidden`` are the widths of the GRU layers; the last one is the width of the item vectors that scores compare with.
+    ``embedding="tied"`` feeds the same vectors in, ``"separate"`` others of ``embedding_dim`` numbers. ``loss`` compares
+    the next item with all items (``softmax``), or with the batch's other targets and ``negatives`` more, drawn by
+    popularity to the power ``popularity_power``: cross-entropy corrected by ``logq`` times the log chance to be in that
+    sample (``sampled_softmax``), ``bpr_max`` with its ``regularization``, or ``top1_max``; the last two see scores through
+    an ELU with alpha ``elu`` (0: as they are). ``history`` is the longest stretch of a session that is read at once.
+    With ``similarity="cosine"`` scores are cosines without item biases, divided by ``temperature`` in training.
+
+    The authors step many sessions side by side, one event at a time: the hidden state is carried on, but no gradient
+    flows back through it, and the negatives are the other sessions' targets of that step. Here whole sessions go through
+    ``nn.GRU``: gradients flow to a session's start, negatives are the targets of all steps of the batch, each item once,
+    and sessions are shuffled. ``benchmarks/gru4rec_fidelity.py`` compares the two on the same data. The cell that reads
+    items without an embedding (the release's third mode) is left out.
+    """
+
+    hidden: tuple[int, ...] = (100,)
+    embedding: Embedding = "tied"
+    embedding_dim: int = 100  # of a separate embedding
+    history: int = 50
+    embedding_dropout: float = 0.0
+    dropout: float = 0.0  # of what the GRU puts out
+    loss: Loss = "sampled_softmax"
+    negatives: int = 2048
+    popularity_power: float = 0.5
+    logq: float = 1.0
+    regularization: float = 0.0
+    elu: float = 0.0
+    similarity: Similarity = "dot"
+    temperature: float = 1.0
+
+    recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-3, "batch_size": 128}
+
+    def __post_init__(self) -> None:
+        if not self.hidden or min(self.hidden) < 1:
+            raise SettingsError(f"GRU4Rec.hidden is {self.hidden}. It holds the width of each GRU layer, at least one.")
+        for name in ("embedding_dim", "history"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"GRU4Rec.{name} is {getattr(self, name)}. It is a whole number of 1 or more.")
+        for name in ("embedding_dropout", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise SettingsError(f"GRU4Rec.{name} is {getattr(self, name)}. It is a share from 0 to below 1.")
+        for name in ("negatives", "popularity_power", "logq", "regularization", "elu"):
+            if not getattr(self, name) >= 0:
+                raise SettingsError(f"GRU4Rec.{name} is {getattr(self, name)}. It is a number of 0 or more.")
+        if not self.temperature > 0:
+            raise SettingsError(f"GRU4Rec.temperature is {self.temperature}. It is a number above 0.")
+        for name, choices in (("embedding", Embedding), ("loss", Loss), ("similarity", Similarity)):
+            value, known = getattr(self, name), get_args(choices)
+            if value not in known:
+                raise SettingsError(
+                    f"GRU4Rec.{name} is {value!r}. It is one of: {', '.join(known)}.{nearest(str(value), known)}"
+                )
+
+    @property
+    def sampling(self) -> Sampling:
+        """Sequences with a target after each step, and a sample of items that the batch shares."""
+        shared = 0 if self.loss == "softmax" else self.negatives
+        return Sampling(
+            "sequences", history=self.history, shared_negatives=shared, popularity_power=self.popularity_power
+        )
+
+    def build(self, catalogue: Catalogue) -> nn.Module:
+        """The network, freshly initialised."""
+        return GRU4RecNetwork(self, catalogue)
+
+
+class GRU4RecNetwork(nn.Module):
+    """Item vectors and biases, GRU layers over the session, and a dot product of the last state with the item vectors."""
+
+    def __init__(self, settings: GRU4Rec, catalogue: Catalogue) -> None:
+        super().__init__()
+        self.settings = settings
+        width = settings.hidden[-1]
+        self.items = Table(catalogue.num_items, width, std=None)
+        self.item_bias = Table(catalogue.num_items, 1, std=0.0) if settings.similarity == "dot" else None
+        self.inputs: Table | None = None
+        inputs = width
+        if settings.embedding == "separate":
+            inputs = settings.embedding_dim
+            self.inputs = Table(catalogue.num_items, inputs, std=None)
+        self.embedding_dropout, self.dropout = Dropout(settings.embedding_dropout), Dropout(settings.dropout)
+        sizes = (inputs, *settings.hidden)
+        self.layers = nn.ModuleList(
+            nn.GRU(before, after, batch_first=True) for before, after in zip(sizes, sizes[1:], strict=False)
+        )
+        for layer in self.layers:
+            for name, parameter in layer.named_parameters():
+                if name.startswith("bias"):
+                    nn.init.zeros_(parameter)
+                else:  # Glorot-uniform for each gate by itself
+                    for gate in parameter.data.chunk(3):
+                        nn.init.xavier_uniform_(gate)
+
+    def can_serve(self, requests: Requests) -> Tensor:
+        """Which requests (B,) have a known item in their history."""
+        assert requests.history is not None
+        return (requests.history > 0).any(1)
+
+    def forward(self, history: Tensor) -> Tensor:
+        """Hidden states (B, T, D) after each step of the histories (B, T); those of padding mean nothing."""
+        table = self.items if self.inputs is None else self.inputs
+        states = self.embedding_dropout(table.lookup(history))
+        for layer in self.layers:
+            if history.shape[1]:
+                states = self.dropout(layer(states)[0])
+        return states if history.shape[1] else states.new_zeros(len(history), 0, self.items.width)
+
+    def embed_requests(self, requests: Requests) -> Tensor:
+        """Vectors (B, D+1), or (B, D) of cosines: the state after the last known event, 0 for an empty history."""
+        history, length = recent(requests, self.settings.history)
+        return self._query(last_state(self(history), length))
+
+    def embed_items(self, items: Tensor) -> Tensor:
+        """Vectors (…, D+1), or (…, D) of cosines, of items (…)."""
+        vectors = self.items.lookup(items)
+        if self.item_bias is None:
+            return F.normalize(vectors, dim=-1)
+        return torch.cat((vectors, self.item_bias.lookup(items)), dim=-1)
+
+    def loss(self, examples: Examples) -> Tensor:
+        """The loss that the settings name, over every step that has a next item."""
+        assert examples.requests.history is not None
+        settings = self.settings
+        found = predictions(self(examples.requests.history), examples)
+        queries = self._query(found.queries)
+        if settings.loss == "softmax":
+            return losses.sampled_softmax(
+                queries, self._all(), found.items - 1, temperature=settings.temperature, weights=found.weights
+            )
+        assert found.negatives is not None
+        assert found.columns is not None
+        assert examples.negatives_log_prob is not None
+        candidates = self.embed_items(found.negatives)
+        log_prob = settings.logq * examples.negatives_log_prob
+        if settings.loss == "sampled_softmax":
+            return losses.sampled_softmax(
+                queries,
+                candidates,
+                found.columns,
+                temperature=settings.temperature,
+                log_prob=log_prob,
+                weights=found.weights,
+            )
+        rows = partial(losses.top1_max, elu=settings.elu)
+        if settings.loss == "bpr_max":
+            rows = partial(losses.bpr_max, regularization=settings.regularization, elu=settings.elu)
+        return losses.blocked(rows, queries / settings.temperature, candidates, found.columns, weights=found.weights)
+
+    def _query(self, states: Tensor) -> Tensor:
+        if self.item_bias is None:
+            return F.normalize(states, dim=1)
+        return torch.cat((states, torch.ones_like(states[:, :1])), dim=1)
+
+    def _all(self) -> Tensor:
+        vectors = self.items.all()
+        if self.item_bias is None:
+            return F.normalize(vectors, dim=1)
+        return torch.cat((vectors, self.item_bias.all()), dim=1)

@@ -1,0 +1,183 @@
+"""SASRec: self-attention over a user's history predicts the next item after each of its steps.
+
+Kang & McAuley 2018, "Self-attentive sequential recommendation", as its authors' code computes it; the modern parts are
+settings: gBCE (Petrov & Macdonald 2023), full and sampled softmax (Klenitskiy & Vasilev 2023), LiGR (Tikhonovich 2025).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from shortlist.contracts import Catalogue, Examples, Requests, Sampling
+from shortlist.errors import SettingsError, nearest
+from shortlist.models import losses
+from shortlist.models.layers import Dropout, Table
+from shortlist.models.sequences import Predictions, last_state, predictions, recent
+from shortlist.models.transformer import BLOCKS, Block
+
+Loss = Literal["bce", "gbce", "softmax", "sampled_softmax"]
+Similarity = Literal["dot", "cosine"]
+
+
+@dataclass(frozen=True, slots=True)
+class SASRec:
+    """Settings of SASRec.
+
+    ``history`` is the window: how many of a user's last events it looks at. ``loss`` compares the next item with all
+    items (``softmax``), with ``negatives`` uniform ones that the batch shares (``sampled_softmax``), or with
+    ``negatives`` of its own (``gbce`` with its ``calibration`` t; ``bce``, where they are never the user's positives).
+    With ``similarity="cosine"`` scores are cosines, to be divided by a ``temperature`` such as 0.05 in training.
+    ``windows`` says what is learnt of histories longer than the window: "all" of their events, or their "last" ones.
+
+    The authors' model is ``SASRec(embedding_dim=50, block="authors", loss="bce", negatives=1, windows="last")``, trained
+    with ``Training(batch_size=128, learning_rate=1e-3, betas=(0.9, 0.98))``.
+    """
+
+    embedding_dim: int = 64
+    history: int = 200
+    num_blocks: int = 2
+    num_heads: int = 1
+    dropout: float = 0.2
+    block: Block = "authors"
+    loss: Loss = "softmax"
+    negatives: int = 256
+    calibration: float = 0.75
+    similarity: Similarity = "dot"
+    temperature: float = 1.0
+    windows: Literal["all", "last"] = "all"
+    epsilon: float = 1e-8
+
+    recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 128}
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_dim", "history", "num_blocks", "num_heads", "negatives"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"SASRec.{name} is {getattr(self, name)}. It is a whole number of 1 or more.")
+        if self.embedding_dim % self.num_heads:
+            raise SettingsError(
+                f"SASRec.embedding_dim is {self.embedding_dim} and num_heads {self.num_heads}. The heads share the width "
+                "in equal parts: make it a multiple."
+            )
+        if not 0 <= self.dropout < 1:
+            raise SettingsError(f"SASRec.dropout is {self.dropout}. It is a share from 0 to below 1.")
+        if not self.temperature > 0:
+            raise SettingsError(f"SASRec.temperature is {self.temperature}. It is a number above 0.")
+        for name, choices in (("block", Block), ("loss", Loss), ("similarity", Similarity)):
+            value, known = getattr(self, name), get_args(choices)
+            if value not in known:
+                raise SettingsError(
+                    f"SASRec.{name} is {value!r}. It is one of: {', '.join(known)}.{nearest(str(value), known)}"
+                )
+
+    @property
+    def sampling(self) -> Sampling:
+        """Sequences with a target after each step, and the negatives that the loss needs."""
+        own = self.negatives if self.loss in ("bce", "gbce") else 0
+        shared = self.negatives if self.loss == "sampled_softmax" else 0
+        return Sampling(
+            "sequences",
+            history=self.history,
+            negatives=own,
+            avoid_positives=self.loss == "bce",
+            shared_negatives=shared,
+            in_batch=False,
+            windows=self.windows,
+        )
+
+    def build(self, catalogue: Catalogue) -> nn.Module:
+        """The network, freshly initialised."""
+        return SASRecNetwork(self, catalogue)
+
+
+class SASRecNetwork(nn.Module):
+    """Item vectors, one table for the input and the output; positions; blocks; a last normalisation.
+
+    Positions are counted from the window's end, as if histories were padded on the left: the newest event always has
+    the same one.
+    """
+
+    def __init__(self, settings: SASRec, catalogue: Catalogue) -> None:
+        super().__init__()
+        self.settings = settings
+        width = settings.embedding_dim
+        self.items = Table(catalogue.num_items, width, std=None)
+        self.positions = nn.Parameter(nn.init.xavier_uniform_(torch.empty(settings.history, width)))
+        self.dropout = Dropout(settings.dropout)
+        block = BLOCKS[settings.block]
+        self.blocks = nn.ModuleList(
+            block(width, settings.num_heads, settings.dropout, epsilon=settings.epsilon)
+            for _ in range(settings.num_blocks)
+        )
+        self.norm = nn.LayerNorm(width, eps=settings.epsilon)
+
+    def can_serve(self, requests: Requests) -> Tensor:
+        """Which requests (B,) have a known item in their history."""
+        assert requests.history is not None
+        return (requests.history > 0).any(1)
+
+    def forward(self, history: Tensor, length: Tensor) -> Tensor:
+        """Hidden states (B, T, D) after each step of the histories (B, T); those of padding mean nothing."""
+        steps, width = history.shape[1], self.settings.embedding_dim
+        place = len(self.positions) - length[:, None] + torch.arange(steps, device=history.device)  # (B, T)
+        place = place.clamp(max=len(self.positions) - 1)
+        states = self.items.lookup(history) * width**0.5 + F.embedding(place, self.positions)
+        states = self.dropout(states)
+        for block in self.blocks:
+            states = block(states)
+        normal: Tensor = self.norm(states)
+        return normal
+
+    def embed_requests(self, requests: Requests) -> Tensor:
+        """Vectors (B, D): the state after the last known event, 0 for an empty history."""
+        history, length = recent(requests, self.settings.history)
+        hidden = last_state(self(history, length), length)
+        return F.normalize(hidden, dim=1) if self.settings.similarity == "cosine" else hidden
+
+    def embed_items(self, items: Tensor) -> Tensor:
+        """Vectors (…, D) of items (…)."""
+        return self._compared(self.items.lookup(items))
+
+    def loss(self, examples: Examples) -> Tensor:
+        """The loss that the settings name, over every step that has a next item."""
+        requests, settings = examples.requests, self.settings
+        assert requests.history is not None
+        assert requests.length is not None
+        found = predictions(self(requests.history, requests.length), examples)
+        queries = self._compared(found.queries)
+        if settings.loss in ("softmax", "gbce"):
+            candidates, columns = self._compared(self.items.all()), found.items - 1
+            if settings.loss == "softmax":
+                return losses.sampled_softmax(
+                    queries, candidates, columns, temperature=settings.temperature, weights=found.weights
+                )
+            assert found.negatives is not None
+            return losses.gbce(
+                queries,
+                candidates,
+                columns,
+                found.negatives - 1,
+                calibration=settings.calibration,
+                temperature=settings.temperature,
+                weights=found.weights,
+            )
+        return self._against_negatives(queries, found)
+
+    def _against_negatives(self, queries: Tensor, found: Predictions) -> Tensor:
+        assert found.negatives is not None
+        positive = (queries * self.embed_items(found.items)).sum(1) / self.settings.temperature  # (M,)
+        if self.settings.loss == "bce":
+            against = torch.einsum("md,mnd->mn", queries, self.embed_items(found.negatives))
+            return losses.bce(positive, against / self.settings.temperature, found.weights)
+        against = queries @ self.embed_items(found.negatives).T / self.settings.temperature  # (M, N)
+        against = against.float().masked_fill(found.items[:, None] == found.negatives, -torch.inf)
+        return losses.softmax(positive, against, found.weights)
+
+    def _compared(self, vectors: Tensor) -> Tensor:
+        """Vectors as they enter a dot product."""
+        return F.normalize(vectors, dim=-1) if self.settings.similarity == "cosine" else vectors

@@ -1,0 +1,67 @@
+"""What the sequence models share: histories as they read them, and what each step of a sequence should predict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from shortlist.contracts import Examples, Requests
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """M steps of a batch's sequences with the item that followed each of them."""
+
+    queries: Tensor  # (M, D) the hidden states
+    items: Tensor  # (M,)
+    weights: Tensor | None  # (M,)
+    negatives: Tensor | None  # (M, N) of its own, or (N,) shared
+    columns: Tensor | None  # (M,) where the item stands among shared negatives
+
+
+def recent(requests: Requests, width: int) -> tuple[Tensor, Tensor]:
+    """The last ``width`` known items (B, T) of each history, oldest first and right-padded, and how many (B,) there are.
+
+    Unknown items (index 0) are left out, as if the event had not been; repeats stay.
+    """
+    history = requests.history
+    assert history is not None
+    known = history > 0
+    length = known.sum(1)
+    if requests.length is None or bool((length != requests.length).any()):
+        history = history.gather(1, torch.argsort((~known).to(torch.uint8), dim=1, stable=True))
+    if history.shape[1] <= width:
+        return history, length
+    kept = length.clamp(max=width)
+    place = (length - kept)[:, None] + torch.arange(width, device=history.device)  # (B, width)
+    inside = place < length[:, None]
+    return torch.where(inside, history.gather(1, place.clamp(max=history.shape[1] - 1)), 0), kept
+
+
+def last_state(hidden: Tensor, length: Tensor) -> Tensor:
+    """The hidden state (B, D) after each sequence's last event, from states (B, T, D); 0 for an empty one."""
+    if hidden.shape[1] == 0:
+        return hidden.new_zeros(len(hidden), hidden.shape[2])
+    last = hidden[torch.arange(len(hidden), device=hidden.device), (length - 1).clamp(min=0)]
+    return last.masked_fill((length == 0)[:, None], 0)
+
+
+def predictions(hidden: Tensor, examples: Examples) -> Predictions:
+    """The hidden states (B, T, D) that have something to predict, with what belongs to each."""
+    steps = hidden.shape[1]
+    chosen = examples.items.flatten().nonzero().squeeze(1)  # (M,)
+    source = chosen
+    if examples.step is not None:
+        source = chosen.div(steps, rounding_mode="floor") * steps + examples.step.flatten()[chosen]
+    negatives = examples.negatives
+    if negatives is not None and negatives.dim() == 3:
+        negatives = negatives.flatten(0, 1)[chosen]
+    return Predictions(
+        hidden.flatten(0, 1).index_select(0, source),
+        examples.items.flatten()[chosen],
+        None if examples.weights is None else examples.weights.flatten()[chosen],
+        negatives,
+        None if examples.target_column is None else examples.target_column.flatten()[chosen],
+    )
