@@ -45,6 +45,7 @@ HOME = {
     "split_by_time": "shortlist.data",
     "split_last_out": "shortlist.data",
     "split_random": "shortlist.data",
+    "split_sessions": "shortlist.data",
     "train": "shortlist.workflow",
 }
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from shortlist.data import split_by_time as split_by_time
     from shortlist.data import split_last_out as split_last_out
     from shortlist.data import split_random as split_random
+    from shortlist.data import split_sessions as split_sessions
     from shortlist.errors import BundleError as BundleError
     from shortlist.errors import DataError as DataError
     from shortlist.errors import MissingExtraError as MissingExtraError

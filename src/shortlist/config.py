@@ -45,6 +45,7 @@ class RunConfig:
     candidates: int = 200
     training: Training = Training()
     ranker_training: Training | None = None  # None: as training
+    exclude_seen: bool = True  # when validating: whether what was met before may not be found again
 
 
 def settings_type(name: str, union: Any) -> type[Any]:
@@ -117,6 +118,7 @@ def load_config(
         ranker_training=_convert(tree["ranker_training"], Training, "ranker_training")
         if "ranker_training" in tree
         else None,
+        exclude_seen=_convert(tree.get("exclude_seen", True), bool, "exclude_seen"),
     )
 
 

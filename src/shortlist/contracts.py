@@ -16,28 +16,12 @@ from torch import Tensor, nn
 from shortlist.features import FeatureLayout, Features, Ragged
 from shortlist.interactions import Interactions
 
+When = Literal["first", "each"]  # a part is asked once per row, before its first own event, or before each of them
+
 __all__ = [
-    "Batches",
-    "CandidateSource",
-    "Candidates",
-    "Catalogue",
-    "EvaluationBatch",
-    "Examples",
-    "FeatureLayout",
-    "Features",
-    "Filter",
-    "Interactions",
-    "ItemIndex",
-    "LearnsUsers",
-    "ModelSettings",
-    "Ragged",
-    "Ranker",
-    "Requests",
-    "Retriever",
-    "Sampling",
-    "Solver",
-    "Stages",
-    "Trainable",
+    "Batches", "CandidateSource", "Candidates", "Catalogue", "EvaluationBatch", "Examples", "FeatureLayout",
+    "Features", "Filter", "Interactions", "ItemIndex", "LearnsUsers", "ModelSettings", "Ragged", "Ranker",
+    "Requests", "Retriever", "Sampling", "Solver", "Stages", "Trainable", "When",
 ]  # fmt: skip
 
 
@@ -216,7 +200,9 @@ class Sampling:
     avoid_positives: bool = True  # such negatives are never one of the user's positives
     shared_negatives: int = 0  # for the whole batch: Examples.negatives is (N,)
     in_batch: bool = True  # the batch's targets join the shared negatives
-    popularity_power: float = 0.0  # shared negatives are drawn by the items' training counts to this power; 0: uniformly
+    popularity_power: float = (
+        0.0  # shared negatives are drawn by the items' training counts to this power; 0: uniformly
+    )
     windows: Literal["all", "last"] = "all"  # of a sequence longer than the history: every event, or its last ones
 
 

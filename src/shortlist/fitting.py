@@ -23,6 +23,7 @@ from shortlist.contracts import (
     Solver,
     Stages,
     Trainable,
+    When,
 )
 from shortlist.data.batches import (
     ListBatches,
@@ -58,6 +59,7 @@ def fit(
     candidates_from: Model | None = None,
     candidates: int = 200,
     refit: bool = False,
+    exclude_seen: bool = True,
     run_dir: str | Path | None = None,
     show: bool = False,
 ) -> Model:
@@ -67,6 +69,8 @@ def fit(
     training for it, and with ``refit`` the model is then fitted again on everything for the epochs found. With
     ``candidates_from`` a ranker first learns from the known history of ``train`` by sampled negatives, then from that
     retriever's candidates at the moments of ``train``'s own events, which must all be later than what the retriever saw.
+    Early stopping judges lists without what the user met before, or with ``exclude_seen=False`` lists that may repeat it;
+    of sessions it asks before every event of theirs.
     """
     if settings.sampling is None:
         return _solve(settings, train, seed=(training or Training()).seed)
@@ -79,12 +83,12 @@ def fit(
     part, held = train, validation
     if validation is None and resolved.patience is not None:
         part, held = hold_last(train)
-    model = _fit_part(settings, part, held, resolved, candidates_from, candidates, folder, show)
+    model = _fit_part(settings, part, held, resolved, candidates_from, candidates, exclude_seen, folder, show)
     if refit and validation is None and held is not None:
         assert model.log is not None
         found = replace(resolved, epochs=model.log.best_epoch, patience=None)
         again = None if folder is None else folder / "refit"
-        model = _fit_part(settings, train, None, found, candidates_from, candidates, again, show)
+        model = _fit_part(settings, train, None, found, candidates_from, candidates, exclude_seen, again, show)
     # What was kept for validation has been looked at as well, and is history when the model serves.
     return replace(model, dataset=train, trained_until=TrainedUntil.of(train))
 
@@ -106,6 +110,7 @@ def _fit_part(
     training: Training,
     candidates_from: Model | None,
     candidates: int,
+    exclude_seen: bool,
     run_dir: Path | None,
     show: bool,
 ) -> Model:
@@ -125,7 +130,7 @@ def _fit_part(
     funnel = None  # what the model ranks in; it holds the network, so it follows what the network learns
     if candidates_from is not None:
         funnel = Funnel.of(candidates_from, index=Exact(), ranker=model, candidates=candidates)
-    validate = None if validation is None else _validator(model, validation, training.metric, funnel)
+    validate = None if validation is None else _validator(model, validation, training.metric, funnel, exclude_seen)
     if funnel is None:
         batches = training_batches(train, sampling, batch_size=batch_size, seed=training.seed)
         return replace(model, log=_run(model, batches, validate, run_dir, show))
@@ -146,7 +151,11 @@ def training_batches(
 
 
 def _run(
-    model: Model, batches: PairBatches | SequenceBatches | ListBatches, validate: Validate | None, run_dir: Path | None, show: bool
+    model: Model,
+    batches: PairBatches | SequenceBatches | ListBatches,
+    validate: Validate | None,
+    run_dir: Path | None,
+    show: bool,
 ) -> TrainingLog:
     if batches.num_examples == 0:
         raise TrainingError(
@@ -191,12 +200,25 @@ def _candidate_lists(funnel: Funnel, train: Dataset, *, batch_size: int, seed: i
     return ListBatches(requests.take(useful), lists.take(useful), wanted[useful].float(), batch_size=rows, seed=seed)
 
 
-def _validator(model: Model, validation: Dataset, metric: str, funnel: Funnel | None) -> Validate:
+def usual_moments(part: Dataset) -> When:
+    """When a part is asked where nobody says it: sessions before each event, users before their first."""
+    return "each" if part.schema.sequence == "session" else "first"
+
+
+def _validator(model: Model, validation: Dataset, metric: str, funnel: Funnel | None, exclude_seen: bool) -> Validate:
     """What early stopping watches, computed by the evaluation that users run; ``funnel`` is what the model ranks in."""
     if metric == "rmse":
         return lambda: {"rmse": _rmse(model, validation)}
     history = model.history if funnel is None else funnel.history
-    batches = list(evaluation_batches(validation, history=history, most=MOST_VALIDATED))
+    batches = list(
+        evaluation_batches(
+            validation,
+            history=history,
+            moments=usual_moments(validation),
+            most=MOST_VALIDATED,
+            exclude_seen=exclude_seen,
+        )
+    )
     if not batches:
         raise TrainingError("The validation part has no liked events. Give one that has, or none.")
 

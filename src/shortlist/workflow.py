@@ -11,13 +11,13 @@ import torch
 
 from shortlist.bundle import read_bundle
 from shortlist.config import DataConfig, RunConfig
-from shortlist.contracts import ModelSettings
+from shortlist.contracts import ModelSettings, When
 from shortlist.data import Dataset, hold_back, read_dataset, read_later, split_by_time, split_last_out, split_random
 from shortlist.data.batches import evaluation_batches
 from shortlist.errors import DataError, SettingsError
 from shortlist.evaluation import Comparison, Report, compare, evaluate_predictions
 from shortlist.evaluation import evaluate as evaluate_ranking
-from shortlist.fitting import fit
+from shortlist.fitting import fit, usual_moments
 from shortlist.funnel import Funnel
 from shortlist.index import AnyIndex
 from shortlist.model import Model
@@ -75,6 +75,7 @@ def train(
     candidates: int = 200,
     training: Training | None = None,
     ranker_training: Training | None = None,
+    exclude_seen: bool = True,
     run_dir: str | Path | None = None,
     show: bool = False,
 ) -> Recommender:
@@ -82,12 +83,20 @@ def train(
 
     With a ranker, the last tenth of ``train`` (by time, or of each user's events where there are no timestamps) is kept
     from the retriever, and the ranker learns there, on the candidates of a retriever that has not seen those events.
-    ``ranker_training`` is ``training`` where it is not given.
+    ``ranker_training`` is ``training`` where it is not given; ``exclude_seen`` is what the validation should do.
     """
     folder = None if run_dir is None else Path(run_dir)
     earlier, later = (train, None) if ranker is None else hold_back(train)
     where = None if folder is None else folder / "retriever"
-    model = fit(retriever, earlier, validation=validation, training=training, run_dir=where, show=show)
+    model = fit(
+        retriever,
+        earlier,
+        validation=validation,
+        training=training,
+        exclude_seen=exclude_seen,
+        run_dir=where,
+        show=show,
+    )
     if ranker is None or later is None:
         return Recommender(model, index=index, candidates=candidates)
     second = fit(
@@ -97,6 +106,7 @@ def train(
         training=training if ranker_training is None else ranker_training,
         candidates_from=model,
         candidates=candidates,
+        exclude_seen=exclude_seen,
         run_dir=None if folder is None else folder / "ranker",
         show=show,
     )
@@ -108,13 +118,16 @@ def evaluate(
     test: Dataset,
     *,
     metrics: Sequence[str] = METRICS,
+    moments: When | None = None,
     exclude_seen: bool = True,
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> Report:
     """How well the served path finds the own events of ``test``, all items ranked; what each user met before is out.
 
-    Of every user it asks once, with the history that the part carries, and compares with all that came after. The metrics
+    With ``moments="first"``, as is usual for users, it asks once of each, with the history that the part carries, and
+    compares with all that came after; with ``"each"``, as is usual for sessions, it asks before every event (all prefixes)
+    and compares with that event. ``exclude_seen=False`` lets what was met before be found again. The metrics
     ``rmse`` and ``mae`` (of ratings) or ``auc``, ``logloss`` and ``gauc`` (of liked or not) ask for predictions instead:
     the ranker's, or without one the retriever's, for each own event.
     """
@@ -128,7 +141,9 @@ def evaluate(
     funnel = recommender.funnel if isinstance(recommender, Recommender) else Funnel.of(recommender)
     return evaluate_ranking(
         funnel.shortlist,
-        evaluation_batches(test, history=funnel.history, exclude_seen=exclude_seen),
+        evaluation_batches(
+            test, history=funnel.history, moments=moments or usual_moments(test), exclude_seen=exclude_seen
+        ),
         metrics=tuple(metrics),
         num_items=test.num_items,
         item_counts=funnel.retriever.dataset.positives().events.item_counts(),
@@ -230,6 +245,7 @@ def run(prepared: Prepared, config: RunConfig, *, run_dir: str | Path | None = N
         candidates=config.candidates,
         training=config.training,
         ranker_training=config.ranker_training,
+        exclude_seen=config.exclude_seen,
         run_dir=run_dir,
         show=show,
     )

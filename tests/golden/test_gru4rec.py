@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
+from tests.golden.conftest import Golden
 from torch import Tensor
 
 from shortlist.contracts import Catalogue, Requests
@@ -11,7 +14,6 @@ from shortlist.models import losses
 from shortlist.models.gru4rec import GRU4Rec, GRU4RecNetwork
 from shortlist.training import Training
 from shortlist.training.optimizer import build_optimizer
-from tests.golden.conftest import Golden
 
 CELLS = ("gru4rec_constrained", "gru4rec_constrained2", "gru4rec_separate")
 
@@ -35,7 +37,9 @@ def _with_unknown(values: Tensor) -> Tensor:
 
 def _network(file: dict[str, Tensor]) -> GRU4RecNetwork:
     separate = file.get("w/E.weight")
-    hidden = tuple(file[name].shape[1] for name in sorted(file) if name.startswith("w/G.") and name.endswith("weight_hh"))
+    hidden = tuple(
+        file[name].shape[1] for name in sorted(file) if name.startswith("w/G.") and name.endswith("weight_hh")
+    )
     network = GRU4Rec(
         hidden=hidden,
         embedding="tied" if separate is None else "separate",
@@ -73,7 +77,9 @@ def _compared(network: GRU4RecNetwork, state: Tensor, items: Tensor) -> tuple[Te
 def test_scores_after_whole_sessions_equal_the_authors(name: str, golden: Golden) -> None:
     file = golden(name)
     network = _network(file).eval()
-    scores = network.embed_requests(Requests(history=file["in/sessions"] + 1)) @ network.embed_items(torch.arange(1, 12)).T
+    scores = (
+        network.embed_requests(Requests(history=file["in/sessions"] + 1)) @ network.embed_items(torch.arange(1, 12)).T
+    )
     torch.testing.assert_close(scores, file["out64/session_final_scores"], rtol=0, atol=1e-10)
 
 
@@ -86,7 +92,7 @@ def test_every_step_of_a_session_equals_the_authors(name: str, golden: Golden) -
     wanted = file["out64/traj_scores_all_items"]
     for lane in range(items.shape[1]):
         begins = [0, *resets[:, lane].nonzero().flatten().tolist(), len(items)]
-        for first, stop in zip(begins, begins[1:], strict=False):
+        for first, stop in pairwise(begins):
             (hidden,) = network(items[first:stop, lane][None])
             queries = torch.cat((hidden, torch.ones_like(hidden[:, :1])), dim=1)
             scores = queries @ network.embed_items(torch.arange(1, 12)).T
@@ -118,9 +124,7 @@ def _authors_log_count(file: dict[str, Tensor], batch: int) -> Tensor:
 def test_bpr_max_equals_the_authors(elu: str, regularization: str, golden: Golden) -> None:
     file = golden("gru4rec_constrained")
     scores = file["out64/step_scores"].clone().requires_grad_()
-    rows = losses.bpr_max(
-        scores, torch.arange(len(scores)), regularization=float(regularization), elu=float(elu)
-    )
+    rows = losses.bpr_max(scores, torch.arange(len(scores)), regularization=float(regularization), elu=float(elu))
     name = f"out64/bprmax_elu{elu}_bpreg{regularization}"
     torch.testing.assert_close(rows.sum(), file[f"{name}_sum"].double(), rtol=0, atol=1e-10)
     (gradient,) = torch.autograd.grad(rows.sum(), scores)
@@ -155,7 +159,9 @@ def test_two_steps_of_the_optimiser_equal_the_authors(name: str, momentum: str, 
         items, sample = file[f"in/{prefix}_X"], file[f"in/{prefix}_Y"]
         states = _step(network, items, [state.detach() for state in states])
         counts = _authors_log_count({**file, "in/step_Y": sample}, len(items))
-        value = losses.sampled_softmax(*_compared(network, states[-1], sample), torch.arange(len(items)), log_prob=counts)
+        value = losses.sampled_softmax(
+            *_compared(network, states[-1], sample), torch.arange(len(items)), log_prob=counts
+        )
         torch.testing.assert_close(
             value.detach(), file[f"out64/adagrad_mom{momentum}_step{number}_loss"].double(), rtol=0, atol=1e-10
         )

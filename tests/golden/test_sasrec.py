@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.golden.conftest import Golden, to_right
 from torch import Tensor
 
 from shortlist.contracts import Catalogue, Examples, Requests
 from shortlist.models import losses
 from shortlist.models.sasrec import SASRec, SASRecNetwork
-from tests.golden.conftest import Golden, to_right
 
 TF1 = ("sasrec_tf1_h1", "sasrec_tf1_h2")
 # Our parameters in a block and the authors' variables. Their keys have a bias (dense_1/bias), which changes nothing.

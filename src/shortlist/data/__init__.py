@@ -7,6 +7,7 @@ from shortlist.data.later import read_later
 from shortlist.data.load import read_dataset
 from shortlist.data.movielens import read_movielens
 from shortlist.data.read import Table, read_table
+from shortlist.data.sessions import split_sessions
 from shortlist.data.split import hold_back, hold_last, split_by_time, split_last_out, split_random
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "split_by_time",
     "split_last_out",
     "split_random",
+    "split_sessions",
 ]

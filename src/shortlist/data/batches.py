@@ -20,6 +20,7 @@ from shortlist.contracts import (
     Interactions,
     Requests,
     Sampling,
+    When,
 )
 from shortlist.data.dataset import Dataset
 from shortlist.data.sample import Positives, SharedSample, draw_negatives
@@ -191,39 +192,53 @@ def evaluation_batches(
     dataset: Dataset,
     *,
     history: int,
+    moments: When = "first",
     batch_size: int = 1024,
     most: int | None = None,
     seed: int = 0,
     exclude_seen: bool = True,
 ) -> Iterator[EvaluationBatch]:
-    """One request for each row with liked events of the part's own: what was known before them, and them as targets.
+    """Requests made at moments of the part, with the liked events of its own that came next as their targets.
 
-    With ``most``, that many rows drawn at random. What the row had seen before is excluded from the answers unless
-    ``exclude_seen`` is false.
+    ``moments="first"`` asks once for each row, before its first own event, and wants all of them. ``"each"`` asks before
+    every own event that has one before it, and wants that event: as a session grows, all its prefixes. With ``most``, that
+    many requests drawn at random. What the row had met before is excluded from the answers unless ``exclude_seen`` is
+    false.
     """
-    liked = dataset.positives()
-    wanted = (liked.events.offsets[1:] > liked.target_start).nonzero().squeeze(1)
-    if most is not None and len(wanted) > most:
-        drawn = torch.randperm(len(wanted), generator=torch.Generator().manual_seed(seed))[:most]
-        wanted = wanted[drawn.sort().values]
-    for start in range(0, len(wanted), batch_size):
-        rows = wanted[start : start + batch_size]
-        first = liked.target_start[rows]
-        times = liked.events.times
+    liked, events = dataset.positives(), dataset.events
+    own, ends = liked.own().nonzero().squeeze(1), liked.events.offsets[1:]
+    if moments == "first":
+        rows = (ends > liked.target_start).nonzero().squeeze(1)
+        first = stops = liked.target_start[rows]
+        last, known = ends[rows], dataset.target_start[rows]
+    else:
+        stops = liked.events.history_stops()[own]
+        has_past = stops > liked.events.offsets[liked.events.rows()[own]]
+        first, stops = own[has_past], stops[has_past]
+        rows, last = liked.events.rows()[first], first + 1
+        places = first if events.liked is None else events.liked.nonzero().squeeze(1)[first]
+        known = events.history_stops()[places]
+    asked = torch.arange(len(rows))
+    if most is not None and len(rows) > most:
+        asked = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:most].sort().values
+    times = liked.events.times
+    for some in torch.split(asked, batch_size):
+        if not len(some):
+            return
+        at = first[some]
         requests = make_requests(
             liked.events,
-            rows=rows,
-            stops=first,
+            rows=rows[some],
+            stops=stops[some],
             history=history,
             user_features=liked.user_features,
-            context=None if liked.context is None else liked.context.take(first),
-            time=None if times is None else times[first],
+            context=None if liked.context is None else liked.context.take(at),
+            time=None if times is None else times[at],
         )
-        targets = padded(liked.events.items, first, liked.events.offsets[rows + 1])
-        all_events = dataset.events
-        seen = padded(all_events.items, all_events.offsets[rows], dataset.target_start[rows])
-        known = dataset.target_start[rows] - all_events.offsets[rows]
-        yield EvaluationBatch(requests, targets, Filter(exclude=seen if exclude_seen else None), known)
+        begins = events.offsets[rows[some]]
+        seen = padded(events.items, begins, known[some]) if exclude_seen else None
+        targets = padded(liked.events.items, at, last[some])
+        yield EvaluationBatch(requests, targets, Filter(exclude=seen), known[some] - begins)
 
 
 def padded(values: Tensor, starts: Tensor, stops: Tensor) -> Tensor:

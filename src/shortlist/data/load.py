@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,13 +15,13 @@ from shortlist.data.encode import Encoders, FeatureEncoder
 from shortlist.data.events import Bools, EventColumns, Ints, arrange, core, read_events, without_repeats
 from shortlist.data.ids import distinct, positions, read_ids, same_kind
 from shortlist.data.infer import id_column, infer_schema
+from shortlist.data.lines import FORMATS as LINE_FORMATS
+from shortlist.data.lines import read_lines
 from shortlist.data.movielens import Role, is_movielens, read_movielens
 from shortlist.data.read import Table, read_table
-from shortlist.errors import DataError, SchemaError, SettingsError
+from shortlist.errors import DataError, SchemaError, SettingsError, nearest
 from shortlist.schema import Feature, Schema
 from shortlist.vocabulary import Vocabulary
-
-Format = Literal["movielens"]
 
 
 def read_dataset(
@@ -38,7 +38,7 @@ def read_dataset(
 
     Each source is a path or frame as for :func:`read_table`. What the columns mean is inferred (see
     :func:`infer_schema`); ``schema`` overrides it. ``format="movielens"`` reads MovieLens' own files; they are also
-    known by their names. ``Dataset.notes`` says all that was guessed, dropped or filled.
+    known by their names. ``format="user_items"`` reads lines of a user and items, ``format="sessions"`` lines of items. ``Dataset.notes`` says all that was guessed, dropped or filled.
 
     Events are grouped by user (or session) in time order; equal times, and all events without timestamps, keep the
     order of the file. An event that equals an earlier one in every column that is used is dropped; where the file has
@@ -120,10 +120,13 @@ def read_dataset(
 
 def open_table(source: Any, role: Role, format: str | None) -> Table:
     """Open a source as its format says; MovieLens' files are known by their names."""
-    if format not in (None, "movielens"):
+    if format not in (None, "movielens", *LINE_FORMATS):
         raise SettingsError(
-            f"There is no format {format!r}. Formats: movielens; leave it out for plain files and frames."
+            f"There is no format {format!r}.{nearest(format, ('movielens', *LINE_FORMATS))} Formats: movielens, "
+            f"{', '.join(LINE_FORMATS)}; leave it out for plain files and frames."
         )
+    if format in LINE_FORMATS:
+        return read_lines(source, format=format) if role == "events" else read_table(source, name=role)
     if format is None and is_movielens(source, role):
         table = read_movielens(source, role=role)
         return replace(table, notes=(f"{table.name}: read as MovieLens' {role}", *table.notes))

@@ -36,11 +36,11 @@ def split_by_time(dataset: Dataset, *, valid: float = 0.1, test: float = 0.1) ->
     )
     before_valid, before_test = _first_at(dataset, times, valid_cut), _first_at(dataset, times, test_cut)
     ends = dataset.events.offsets[1:]
-    train = _cut(dataset, starts=dataset.target_start, stops=before_valid, strict=True)
+    train = cut(dataset, starts=dataset.target_start, stops=before_valid, strict=True)
     return (
         train,
-        _with_note(_cut(dataset, starts=before_valid, stops=before_test, strict=True), train, "valid"),
-        _with_note(_cut(dataset, starts=before_test, stops=ends, strict=True), train, "test"),
+        _with_note(cut(dataset, starts=before_valid, stops=before_test, strict=True), train, "valid"),
+        _with_note(cut(dataset, starts=before_test, stops=ends, strict=True), train, "test"),
     )
 
 
@@ -69,11 +69,11 @@ def split_last_out(dataset: Dataset) -> tuple[Dataset, Dataset, Dataset]:
         else (*dataset.notes, f"last-out: {after:,} events after their row's last liked one are in no part")
     )
     whole = replace(dataset, notes=notes)
-    train = _cut(whole, starts=dataset.target_start, stops=second)
+    train = cut(whole, starts=dataset.target_start, stops=second)
     return (
         train,
-        _with_note(_cut(whole, starts=second, stops=torch.minimum(second + 1, ends)), train, "valid"),
-        _with_note(_cut(whole, starts=last, stops=torch.minimum(last + 1, ends)), train, "test"),
+        _with_note(cut(whole, starts=second, stops=torch.minimum(second + 1, ends)), train, "valid"),
+        _with_note(cut(whole, starts=last, stops=torch.minimum(last + 1, ends)), train, "test"),
     )
 
 
@@ -121,12 +121,14 @@ def hold_back(dataset: Dataset, *, fraction: float = 0.1) -> tuple[Dataset, Data
     ends = dataset.events.offsets[1:]
     if dataset.events.times is not None:
         times = dataset.events.times
-        cut = _first_at(dataset, times, _moment(times[dataset.own()].sort().values, fraction))
+        moment = _first_at(dataset, times, _moment(times[dataset.own()].sort().values, fraction))
     else:
         sizes = ends - dataset.target_start
-        cut = ends - torch.where(sizes >= 2, torch.ceil(sizes * fraction).long(), 0)
+        moment = ends - torch.where(sizes >= 2, torch.ceil(sizes * fraction).long(), 0)
     strict = dataset.events.times is not None or dataset.events.strict
-    return _cut(dataset, starts=dataset.target_start, stops=cut), _cut(dataset, starts=cut, stops=ends, strict=strict)
+    return cut(dataset, starts=dataset.target_start, stops=moment), cut(
+        dataset, starts=moment, stops=ends, strict=strict
+    )
 
 
 def hold_last(dataset: Dataset) -> tuple[Dataset, Dataset | None]:
@@ -156,8 +158,8 @@ def hold_last(dataset: Dataset) -> tuple[Dataset, Dataset | None]:
     held[able] = True
     learnt = torch.where(held, dataset.target_start if dataset.schema.sequence == "session" else last, ends)
     return (
-        _cut(dataset, starts=dataset.target_start, stops=learnt),
-        _cut(dataset, starts=torch.where(held, last, ends), stops=torch.where(held, last + 1, ends)),
+        cut(dataset, starts=dataset.target_start, stops=learnt),
+        cut(dataset, starts=torch.where(held, last, ends), stops=torch.where(held, last + 1, ends)),
     )
 
 
@@ -212,7 +214,7 @@ def _rank(rows: Tensor, chosen: Tensor, begins: Tensor) -> Tensor:
     return total[1:] - total[begins][rows]
 
 
-def _cut(dataset: Dataset, *, starts: Tensor, stops: Tensor, strict: bool | None = None) -> Dataset:
+def cut(dataset: Dataset, *, starts: Tensor, stops: Tensor, strict: bool | None = None) -> Dataset:
     """The part whose row r has the events before ``stops[r]``, of which its own begin at ``starts[r]`` (or it has none)."""
     events = dataset.events
     kept = torch.arange(len(events)) < stops[events.rows()]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -112,9 +113,7 @@ class GRU4RecNetwork(nn.Module):
             self.inputs = Table(catalogue.num_items, inputs, std=None)
         self.embedding_dropout, self.dropout = Dropout(settings.embedding_dropout), Dropout(settings.dropout)
         sizes = (inputs, *settings.hidden)
-        self.layers = nn.ModuleList(
-            nn.GRU(before, after, batch_first=True) for before, after in zip(sizes, sizes[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(nn.GRU(before, after, batch_first=True) for before, after in pairwise(sizes))
         for layer in self.layers:
             for name, parameter in layer.named_parameters():
                 if name.startswith("bias"):
@@ -131,7 +130,7 @@ class GRU4RecNetwork(nn.Module):
     def forward(self, history: Tensor) -> Tensor:
         """Hidden states (B, T, D) after each step of the histories (B, T); those of padding mean nothing."""
         table = self.items if self.inputs is None else self.inputs
-        states = self.embedding_dropout(table.lookup(history))
+        states: Tensor = self.embedding_dropout(table.lookup(history))
         for layer in self.layers:
             if history.shape[1]:
                 states = self.dropout(layer(states)[0])

@@ -83,8 +83,8 @@ class AuthorsBlock(nn.Module):
         """States (B, T, D)."""
         queries = self.attention_norm(states)
         states = self.feed_norm(queries + self.attention(queries, states))
-        inner = self.dropout(torch.relu(self.inner(states)))
-        return states + self.dropout(self.outer(inner))
+        fed: Tensor = self.dropout(self.outer(self.dropout(torch.relu(self.inner(states)))))
+        return states + fed
 
 
 class PreNormBlock(nn.Module):
@@ -102,7 +102,8 @@ class PreNormBlock(nn.Module):
         """States (B, T, D)."""
         normal = self.attention_norm(states)
         states = states + self.dropout(self.attention(normal, normal))
-        return states + self.dropout(self.outer(self.dropout(F.gelu(self.inner(self.feed_norm(states))))))
+        fed: Tensor = self.dropout(self.outer(self.dropout(F.gelu(self.inner(self.feed_norm(states))))))
+        return states + fed
 
 
 class LiGRBlock(nn.Module):
@@ -128,7 +129,7 @@ class LiGRBlock(nn.Module):
         attended = self.dropout(self.attention(normal, normal))
         states = states + torch.sigmoid(self.attention_gate(states)) * attended
         left, right = self.gated(self.feed_norm(states)).chunk(2, dim=2)
-        fed = self.dropout(self.outer(F.silu(left) * right))
+        fed: Tensor = self.dropout(self.outer(F.silu(left) * right))
         return states + torch.sigmoid(self.feed_gate(states)) * fed
 
 

@@ -108,7 +108,9 @@ def test_a_core_that_leaves_nothing_is_refused():
 def test_limits_below_one_and_unknown_formats_are_refused():
     with pytest.raises(SettingsError, match=r"min_user_events and min_item_events are 1 or more; found 0 and 1"):
         read_dataset(GOOD, min_user_events=0)
-    with pytest.raises(SettingsError, match=r"There is no format 'movielense'\. Formats: movielens"):
+    with pytest.raises(
+        SettingsError, match=r"There is no format 'movielense'\. Did you mean 'movielens'\? Formats: movielens"
+    ):
         read_dataset(GOOD, format="movielense")
 
 
