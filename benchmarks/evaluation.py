@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "evaluation.json")
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
-    from machine import facts
+    from shortlist.machine import facts
 
     result = {
         "what": "evaluate(): user vectors, exact top-k of all items without the seen ones, figures, segments, 1000 resamples",

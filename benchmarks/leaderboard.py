@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,10 +18,8 @@ from typing import Any
 
 import polars as pl
 
-sys.path.insert(0, str(Path(__file__).parent))
-from machine import facts
-
 import shortlist as sl
+from shortlist.machine import facts
 from shortlist.recommender import Recommender
 
 METRICS = ("ndcg@10", "hr@10", "recall@20")

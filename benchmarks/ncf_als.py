@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import machine
 import numpy as np
 import torch
 from torch import Tensor
 
+from shortlist import machine
 from shortlist.contracts import Candidates, Catalogue, EvaluationBatch, Filter, Interactions, Requests, Stages
 from shortlist.evaluation import Report, evaluate, given_candidates
 from shortlist.features import running_total

@@ -32,7 +32,7 @@ def main() -> None:
     if arguments.one is not None:
         print(json.dumps(read_once(arguments.one)))
         return
-    from machine import facts
+    from shortlist.machine import facts
 
     ratings = arguments.data / "movielens-1m" / "ratings.csv"
     with tempfile.TemporaryDirectory() as folder:

@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="1M items as well")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "retrieval.json")
     arguments = parser.parse_args()
-    from machine import facts
+    from shortlist.machine import facts
 
     sizes = (100_000, 1_000_000) if arguments.large else (100_000,)
     result = {

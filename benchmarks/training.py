@@ -10,18 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-from machine import facts
-
 import shortlist as sl
 from shortlist.data.batches import PairBatches
+from shortlist.machine import facts
 
 RESULTS = Path(__file__).parent / "results" / "training.json"
 CONTENDERS: dict[str, tuple[Any, int]] = {

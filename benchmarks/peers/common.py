@@ -17,7 +17,9 @@ WARM_UP = 3
 HELD_OUT = 2  # each user's last two events validate and test
 
 
-def arguments(description: str | None, losses: tuple[str, ...], datasets: tuple[str, ...] = DATASETS) -> argparse.ArgumentParser:
+def arguments(
+    description: str | None, losses: tuple[str, ...], datasets: tuple[str, ...] = DATASETS
+) -> argparse.ArgumentParser:
     """The arguments that every runner has."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -70,7 +72,9 @@ class Clock:
         return len(self.ends) > WARM_UP and self.ends[-1] - self.ends[WARM_UP - 1] >= self.seconds
 
     def summary(self) -> dict[str, float]:
-        durations = [after - before for before, after in zip(self.ends[WARM_UP - 1 :], self.ends[WARM_UP:], strict=False)]
+        durations = [
+            after - before for before, after in zip(self.ends[WARM_UP - 1 :], self.ends[WARM_UP:], strict=False)
+        ]
         targets = self.targets[WARM_UP:]
         return {
             "steps": len(durations),

@@ -49,7 +49,7 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option("--items", help="A file about the items: features, titles.")
 @click.option("--users", help="A file about the users: features.")
 @click.option("--format", "file_format", help="The files' format where it cannot be seen, such as movielens.")
-@click.option("--retriever", help="two_tower, mf, als, itemknn or popularity.  [default: two_tower]")
+@click.option("--retriever", help="sasrec, gru4rec, two_tower, mf, als, itemknn or popularity.  [default: two_tower]")
 @click.option("--ranker", help="neumf; none by default.")
 @click.option("--index", help="auto, exact or hnsw.  [default: auto]")
 @click.option("--config", type=click.Path(path_type=Path), help="A TOML file with settings.")
@@ -187,6 +187,35 @@ def validate(events: str, items: str | None, users: str | None, file_format: str
     from shortlist.data import read_dataset
 
     click.echo(read_dataset(events, items=items, users=users, format=file_format).describe())
+
+
+@app.command()
+@click.argument("recipe", required=False)
+@click.option("--data", type=click.Path(path_type=Path), help="The folder with the data sets.")
+@click.option(
+    "--seed", "seeds", multiple=True, type=int, help="Instead of the recipe's seeds; may be given several times."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The JSON file to write.  [default: results/ beside the recipe]"
+)
+@_as_json
+def reproduce(recipe: str | None, data: Path | None, seeds: tuple[int, ...], out: Path | None, as_json: bool) -> None:
+    """Train as RECIPE (a TOML file) says and set our figures beside the published ones; without it, list recipes/."""
+    from shortlist import reproduce as recipes
+
+    if recipe is None:
+        click.echo(recipes.overview(Path("recipes")))
+        return
+    if data is None:
+        raise RequestError("reproduce needs the folder with the data sets: --data DIR.")
+    path = Path(recipe)
+    result = recipes.reproduce(recipes.read_recipe(path), data, seeds=seeds, show=not as_json)
+    result["command"] = " ".join(["shortlist reproduce", recipe, "--data DIR", *(f"--seed {seed}" for seed in seeds)])
+    recipes.write_result(result, path.parent / "results" / f"{path.stem}.json" if out is None else out)
+    if as_json:
+        _print_json(result)
+    else:
+        click.echo(recipes.table(result))
 
 
 def main() -> None:

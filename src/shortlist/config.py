@@ -76,7 +76,7 @@ def from_dict(values: Mapping[str, Any], union: Any, *, where: str) -> Any:
     if "type" not in values:
         raise SettingsError(f"{where} needs a type, such as type = {_snake(get_args(union)[0].__name__)!r}.")
     kind = settings_type(str(values["type"]), union)
-    return _convert({key: value for key, value in values.items() if key != "type"}, kind, where)
+    return convert({key: value for key, value in values.items() if key != "type"}, kind, where)
 
 
 def load_config(
@@ -109,16 +109,16 @@ def load_config(
         if key not in known:
             raise SettingsError(f"There is no setting {key!r}.{nearest(key, known)} There are: {', '.join(known)}.")
     return RunConfig(
-        data=_convert(tree.get("data", {}), DataConfig, "data"),
+        data=convert(tree.get("data", {}), DataConfig, "data"),
         retriever=_part(tree, "retriever", AnyModel, "two_tower"),
         ranker=_part(tree, "ranker", AnyModel, None),
         index=_part(tree, "index", AnyIndex, "auto"),
-        candidates=_convert(tree.get("candidates", 200), int, "candidates"),
-        training=_convert(tree.get("training", {}), Training, "training"),
-        ranker_training=_convert(tree["ranker_training"], Training, "ranker_training")
+        candidates=convert(tree.get("candidates", 200), int, "candidates"),
+        training=convert(tree.get("training", {}), Training, "training"),
+        ranker_training=convert(tree["ranker_training"], Training, "ranker_training")
         if "ranker_training" in tree
         else None,
-        exclude_seen=_convert(tree.get("exclude_seen", True), bool, "exclude_seen"),
+        exclude_seen=convert(tree.get("exclude_seen", True), bool, "exclude_seen"),
     )
 
 
@@ -150,7 +150,8 @@ def _override(tree: dict[str, Any], override: str) -> None:
     tree[last] = value
 
 
-def _convert(values: Any, kind: Any, where: str) -> Any:
+def convert(values: Any, kind: Any, where: str) -> Any:
+    """``values`` of a TOML file as a ``kind``; an unknown key or a wrong type is a :class:`SettingsError`."""
     if dataclasses.is_dataclass(kind):
         if not isinstance(values, Mapping):
             raise SettingsError(f"{where} is a table of settings; found {values!r}.")

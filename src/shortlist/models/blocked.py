@@ -42,33 +42,27 @@ class SampledSoftmax(torch.autograd.Function):
         masked: Tensor | None,
         weights: Tensor,
     ) -> Tensor:
-        share = weights / weights.sum().clamp(min=1e-9)
+        share = (weights / weights.sum().clamp(min=1e-9))[:, None]  # (R, 1)
         total = queries.new_zeros(())
         wanted = any(context.needs_input_grad[:2])
         low = _low_precision(queries)
         to_queries, to_candidates = torch.empty_like(queries), torch.zeros_like(candidates)
         with torch.autocast(queries.device.type, enabled=False):
-            narrow = candidates.to(low)
+            narrow, smallest = candidates.to(low), torch.finfo(queries.dtype).tiny
             for start, stop in _blocks(len(queries), len(candidates)):
-                block = queries[start:stop].to(low)
-                logits = (block @ narrow.T).to(queries.dtype)  # (block, M)
-                if scale != 1:
-                    logits.mul_(scale)
+                block, column = queries[start:stop] * scale, columns[start:stop, None]
+                logits = block.to(low) @ narrow.T  # (block, M)
                 if log_prob is not None:
                     logits.sub_(log_prob)
                 if masked is not None:
                     logits.masked_fill_(masked[start:stop], -torch.inf)
-                column = columns[start:stop, None]
-                own = logits.gather(1, column).squeeze(1)
-                largest = logits.amax(dim=1, keepdim=True)
-                summed = logits.sub_(largest).exp_().sum(dim=1, keepdim=True)
-                total += ((torch.log(summed) + largest).squeeze(1) - own).mul_(share[start:stop]).sum()
-                if wanted:
-                    logits.mul_(share[start:stop, None] * scale / summed)
-                    logits.scatter_add_(1, column, -share[start:stop, None] * scale)
-                    slopes = logits.to(low)
-                    to_queries[start:stop] = slopes @ narrow
-                    to_candidates += slopes.T @ block
+                chance = torch.softmax(logits, dim=1)
+                own = chance.gather(1, column).to(queries.dtype).clamp(min=smallest)
+                total -= (torch.log(own) * share[start:stop]).sum()
+                if wanted:  # the slope of a logit is its chance, less 1 for the positive
+                    slopes = chance.scatter_(1, column, (own - 1).to(low))
+                    to_queries[start:stop] = (slopes @ narrow).to(queries.dtype) * (scale * share[start:stop])
+                    to_candidates += slopes.T @ (block * share[start:stop]).to(low)
         context.save_for_backward(to_queries, to_candidates)
         return total
 
@@ -127,7 +121,8 @@ class ManyNegatives(torch.autograd.Function):
                 else:
                     to_queries[start:stop] = torch.bmm(slopes.to(low)[:, None], vectors).squeeze(1)
                     outer = slopes[:, :, None] * queries[start:stop, None]  # (block, 1+N, D)
-                    to_candidates.index_add_(0, chosen.flatten(), outer.flatten(0, 1))
+                    # index_add_ would do the same, a row at a time where results must repeat
+                    to_candidates.index_put_((chosen.flatten(),), outer.flatten(0, 1), accumulate=True)
         context.save_for_backward(to_queries, to_candidates)
         return total
 

@@ -68,16 +68,20 @@ class Adagrad(torch.optim.Optimizer):
             rows, gradient = gradient.indices()[0], gradient.values()
         if group["weight_decay"]:
             gradient = gradient.add(weight[rows], alpha=group["weight_decay"])
-        total = state["sum"][rows].addcmul_(gradient, gradient)
+        total = self._add(state["sum"], rows, gradient.square())
         step = gradient.mul(-group["lr"]).div_(total.add(group["epsilon"]).sqrt_())
         if group["momentum"]:
-            step.add_(state["step_before"][rows], alpha=group["momentum"])
-            state["step_before"][rows] = step
-        if isinstance(rows, Tensor):
-            state["sum"][rows] = total
-            weight.index_add_(0, rows, step)
-        else:
-            weight.add_(step)
+            before = state["step_before"][rows]
+            step.add_(before, alpha=group["momentum"])
+            self._add(state["step_before"], rows, step - before)
+        self._add(weight, rows, step)
+
+    @staticmethod
+    def _add(values: Tensor, rows: Tensor | slice, more: Tensor) -> Tensor:
+        """Add ``more`` to the given rows of ``values``, in place; what is there then."""
+        if isinstance(rows, slice):
+            return values.add_(more)
+        return values.index_put_((rows,), more, accumulate=True)[rows]
 
 
 def learning_rate(step: int, *, settings: Training, total_steps: int) -> float:

@@ -30,12 +30,9 @@ def _cpu() -> str:
     if not info.is_file():
         return platform.processor()
     first = info.read_text().split("\n\n")[0]
-    fields = dict((part.strip() for part in line.split(":", 1)) for line in first.splitlines() if ":" in line)
+    split = (line.partition(":") for line in first.splitlines())
+    fields = {key.strip(): value.strip() for key, colon, value in split if colon}
     name = fields.get("model name", platform.processor())
     if name in ("", "unknown"):
         name = f"{fields.get('vendor_id', '')} family {fields.get('cpu family', '?')} model {fields.get('model', '?')}".strip()
     return name
-
-
-if __name__ == "__main__":
-    print(facts())
