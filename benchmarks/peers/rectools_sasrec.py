@@ -1,6 +1,6 @@
 """Training speed of RecTools' SASRecModel: real next-item targets per second of whole steps, batches included.
 
-    python -m venv venv && venv/bin/pip install "torch==2.13.0" "rectools[torch]==0.19.0"
+    python3.11 -m venv venv && venv/bin/pip install "torch==2.13.0" "rectools[torch]==0.19.0"
     venv/bin/python benchmarks/peers/rectools_sasrec.py --data DIR --dataset ml-1m --loss bce --seconds 30
 
 It trains through its own PyTorch Lightning module, with neither logger nor checkpoints.
@@ -74,8 +74,8 @@ def main(options: argparse.Namespace) -> None:
         "session_max_len": WINDOWS[options.dataset],
         "dropout_rate": 0.2,
         "batch_size": options.batch,
-        "n_negatives": 1,
         "lr": 1e-3,
+        **({"n_negatives": 1} if options.loss == "bce" else {}),
     }
     model = SASRecModel(loss=LOSSES[options.loss], get_trainer_func=trainer, **settings)
     dataset = Dataset.construct(interactions(training_sequences(options.data, options.dataset)))

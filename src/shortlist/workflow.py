@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -139,17 +139,17 @@ def evaluate(
             )
         return _evaluate_predictions(recommender, test, pointwise, bootstrap=bootstrap, seed=seed)
     funnel = recommender.funnel if isinstance(recommender, Recommender) else Funnel.of(recommender)
-    return evaluate_ranking(
+    when = usual_moments(test) if moments is None else moments
+    report = evaluate_ranking(
         funnel.shortlist,
-        evaluation_batches(
-            test, history=funnel.history, moments=moments or usual_moments(test), exclude_seen=exclude_seen
-        ),
+        evaluation_batches(test, history=funnel.history, moments=when, exclude_seen=exclude_seen),
         metrics=tuple(metrics),
         num_items=test.num_items,
         item_counts=funnel.retriever.dataset.positives().events.item_counts(),
         bootstrap=bootstrap,
         seed=seed,
     )
+    return report if when == "first" else replace(report, unit="requests")
 
 
 def _evaluate_predictions(

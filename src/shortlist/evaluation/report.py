@@ -61,7 +61,8 @@ class Report:
 
     ``per_user`` holds one value per user and metric, in the order of ``users`` (their indices, or running numbers where
     the requests name none), so that :func:`~shortlist.evaluation.compare` can pair two reports; ``target_keys`` tells
-    apart what the users were asked for. ``unit`` says what a row is: ``users``, or ``rows`` for predictions.
+    apart what the users were asked for. ``unit`` says what a row is: ``users``, ``requests`` where one is asked several times, or ``rows``
+    for predictions.
     """
 
     metrics: tuple[Estimate, ...]
