@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shlex
 import statistics
 import subprocess
@@ -28,6 +27,7 @@ from shortlist.fitting import training_batches
 from shortlist.machine import facts
 from shortlist.models import losses
 from shortlist.training.environment import run_apart
+from shortlist.training.optimizer import build_optimizer
 
 RESULTS = Path(__file__).parent / "results" / "sequences.json"
 AUTHORS = {"embedding_dim": 50, "windows": "last"}
@@ -38,8 +38,8 @@ CONTENDERS: dict[str, tuple[str, Any, int, str]] = {
     "SASRec softmax, ml-1m": ("ml-1m", sl.SASRec(**AUTHORS, loss="softmax"), 128, "bfloat16"),
     "SASRec gbce 256, ml-1m": ("ml-1m", sl.SASRec(**AUTHORS, loss="gbce", negatives=256), 128, "bfloat16"),
     "SASRec bce, beauty": ("beauty", sl.SASRec(**AUTHORS, history=50, loss="bce", negatives=1), 128, "bfloat16"),
-    "GRU4Rec, diginetica, 512": ("diginetica", sl.GRU4Rec(hidden=(100,), negatives=2048), 133, "bfloat16"),
-    "GRU4Rec, diginetica, 64": ("diginetica", sl.GRU4Rec(hidden=(100,), negatives=2048), 17, "bfloat16"),
+    "GRU4Rec, diginetica, 512": ("diginetica", sl.GRU4Rec(hidden=(100,), negatives=2048, sparse=True), 133, "bfloat16"),
+    "GRU4Rec, diginetica, 64": ("diginetica", sl.GRU4Rec(hidden=(100,), negatives=2048, sparse=True), 17, "bfloat16"),
 }
 
 
@@ -60,7 +60,9 @@ def measure(settings: Any, dataset: sl.Dataset, batch_size: int, precision: str,
         torch.manual_seed(0)
         network = settings.build(dataset.catalogue()).train()
         batches = training_batches(dataset, settings.sampling, batch_size=batch_size, seed=0)
-        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+        kind, rate = ("adagrad", 0.05) if getattr(settings, "sparse", False) else ("adam", 1e-3)
+        training = sl.Training(optimizer=kind, learning_rate=rate)  # type: ignore[arg-type]
+        optimizer = build_optimizer(network.parameters(), settings=training)
         times: list[float] = []
         targets = 0
         deadline, step = time.perf_counter() + seconds, 0
@@ -108,7 +110,8 @@ def softmax_memory(num_items: int = 100_000, targets: int = 4096, width: int = 6
     """Peak memory of one full softmax with its gradients, above the tables and their gradients, in MB."""
 
     def peak() -> float:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        status = Path("/proc/self/status").read_text()  # getrusage() would count what the parent process had
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
     table, queries = torch.randn(num_items, width) * 0.1, torch.randn(targets, width)
     kept = torch.ones(num_items, width), torch.ones(targets, width)  # as large as the gradients

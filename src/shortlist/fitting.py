@@ -34,7 +34,7 @@ from shortlist.data.batches import (
 from shortlist.data.dataset import Dataset
 from shortlist.data.sequences import SequenceBatches
 from shortlist.data.split import hold_last
-from shortlist.errors import TrainingError
+from shortlist.errors import SettingsError, TrainingError
 from shortlist.evaluation import evaluate as evaluate_ranking
 from shortlist.evaluation.pointwise import rmse
 from shortlist.features import blocks
@@ -79,6 +79,11 @@ def fit(
     resolved = (training or Training()).resolve(settings.recommended)
     if settings.sampling.kind == "ratings" and resolved.metric == Training().metric:
         resolved = replace(resolved, metric="rmse")
+    if getattr(settings, "sparse", False) and resolved.optimizer == "adam":
+        raise SettingsError(
+            f"{type(settings).__name__}.sparse gradients are not for Adam, which moves every row at every step. "
+            'Set training.optimizer = "adagrad", with a learning_rate of about 0.05, or sparse = false.'
+        )
     folder = None if run_dir is None else Path(run_dir)
     part, held = train, validation
     if validation is None and resolved.patience is not None:

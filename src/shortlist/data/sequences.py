@@ -6,7 +6,7 @@ It knows no model. An epoch has about equally many events in each batch, whateve
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from shortlist.contracts import Examples, Requests, Sampling
 from shortlist.data.batches import mix
@@ -14,14 +14,16 @@ from shortlist.data.dataset import Dataset
 from shortlist.data.sample import Positives, SharedSample, draw_negatives
 from shortlist.features import running_total, spans
 
-LENGTH_NOISE = 0.1  # lengths are compared within this share, so that batches differ from epoch to epoch
+STEPS_AN_OCTAVE = 8  # shapes are rounded up by at most an eighth, so that few different ones occur
 
 
 class SequenceBatches:
     """Stretches of up to ``sampling.history`` liked events, each event predicting the next.
 
     ``batch_size`` is how many sequences a batch has on average: batches are cut where they have equally many events, and
-    hold sequences of about one length, so that there is next to no padding. With ``windows="last"`` a longer sequence
+    hold sequences of about one length, so that there is little padding. Lengths and numbers of rows are rounded up to few
+    different shapes (rows that are added are empty), because libraries prepare a matrix product anew for each shape, which
+    takes longer than the product. With ``windows="last"`` a longer sequence
     is cut to its last events, as SASRec's authors do; with ``"all"`` it gives several stretches, cut at other places in
     each epoch. Where the data is ``strict`` a target is predicted from the last event of an earlier time.
 
@@ -73,8 +75,9 @@ class SequenceBatches:
         part = slice(int(cuts[step]), int(cuts[step + 1]))
         rows, starts, lengths = rows[part], starts[part], lengths[part]
         events = self.events
-        width = int(lengths.max()) if len(lengths) else 0
-        steps = torch.arange(width)
+        added = int(_rounded(torch.tensor(len(rows)))) - len(rows)
+        rows, starts, lengths = (nn.functional.pad(part, (0, added)) for part in (rows, starts, lengths))
+        steps = torch.arange(int(self._width(lengths).max()))
         inside = steps < lengths[:, None]  # (B, T)
         places = torch.where(inside, starts[:, None] + steps, 0)
         history = torch.where(inside, events.items[places].long(), 0)
@@ -148,9 +151,9 @@ class SequenceBatches:
     def _batched(
         self, rows: Tensor, starts: Tensor, lengths: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        noise = 1 + LENGTH_NOISE * torch.rand(len(lengths), generator=generator)
-        order = torch.argsort(lengths * noise)
-        filled, turn = lengths[order].cumsum(0), torch.arange(len(order))
+        width = self._width(lengths)
+        order = torch.argsort(width + torch.rand(len(lengths), generator=generator))
+        filled, turn = width[order].cumsum(0), torch.arange(len(order))
         batch = ((filled - 1) * self._num_steps).div(filled[-1], rounding_mode="floor")  # (W,) of each stretch
         batch = (torch.minimum(batch, turn) - turn).cummin(0).values + turn  # no batch is left out,
         batch = torch.maximum(batch, self._num_steps - len(order) + turn)  # not even the last ones
@@ -158,3 +161,18 @@ class SequenceBatches:
         order = order[torch.argsort(place[batch], stable=True)]
         cuts = running_total(torch.bincount(place[batch], minlength=self._num_steps))
         return rows[order], starts[order], lengths[order], cuts
+
+    def _width(self, lengths: Tensor) -> Tensor:
+        """The steps (W,) that stretches of these lengths take up in a batch."""
+        return torch.clamp(_rounded(lengths), max=self.sampling.history)
+
+
+def _rounded(sizes: Tensor) -> Tensor:
+    """The sizes rounded up to one of eight steps in each octave.
+
+    >>> _rounded(torch.tensor([0, 3, 16, 17, 33, 200])).tolist()
+    [0, 3, 16, 18, 36, 208]
+    """
+    exponent = torch.floor(torch.log2(sizes.clamp(min=1).double())).long()
+    step = torch.clamp(2**exponent // STEPS_AN_OCTAVE, min=1)
+    return -(-sizes // step) * step

@@ -1,7 +1,7 @@
 """Losses over many candidates, a block of queries at a time with the gradient computed on the way.
 
 No table of all queries by all candidates is ever kept: memory is that of one block. Under autocast the products are
-taken in its type, all else in float32. See :mod:`shortlist.models.losses` for what is computed.
+taken in its type. What is computed of a block's logits is in the ``rows`` functions; see :mod:`shortlist.models.losses`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,62 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-QUERIES = 128  # whose logits are in memory (and in cache) at a time,
+QUERIES = 256  # whose logits are in memory (and in cache) at a time,
 LOGITS = 1 << 24  # but no more than so many logits: 64 MB
-DENSE_PER_NEGATIVE = 64  # candidates per negative up to which a product with all of them is faster than gathering
+COLUMNS = 256  # the candidates of a sample are filled up to a multiple of this
+GATHERED = 1 << 22  # numbers in the vectors of own negatives that are in memory at a time
+
+# From a block's logits (R, M) and its place among the queries to the rows' losses (R,) and the logits' slopes (R, M).
+Rows = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
+
+
+def softmax_rows(columns: Tensor) -> Rows:
+    """Cross-entropy of the candidates ``columns`` (R,) among all of them; it overwrites the chances it computes."""
+
+    def rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
+        chance, column = torch.softmax(logits, dim=1), columns[block]
+        own = chance.gather(1, column[:, None]).squeeze(1)
+        place = torch.arange(len(chance), device=column.device) * chance.shape[1] + column
+        chance.view(-1).index_copy_(0, place, own - 1)  # scatter_ takes 20 times as long
+        wide = torch.float64 if own.dtype == torch.float64 else torch.float32
+        return -torch.log(own.to(wide).clamp(min=torch.finfo(wide).tiny)), chance
+
+    return rows
+
+
+def binary_rows(columns: Tensor, negatives: Tensor, *, beta: float) -> Rows:
+    """``(beta * softplus(-positive) + sum_n softplus(negative_n)) / (1 + N)`` for own negatives (R, N)."""
+
+    def rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
+        chosen = torch.cat((columns[block, None], negatives[block]), dim=1)  # (R, 1+N), the positive first
+        values, slopes = _binary(logits.gather(1, chosen), beta)
+        return values, torch.zeros_like(logits).scatter_add_(1, chosen, slopes.to(logits.dtype))
+
+    return rows
+
+
+def differentiated(loss: Callable[[Tensor, Tensor], Tensor], columns: Tensor) -> Rows:
+    """Any ``loss(scores, columns)`` (R,) of a block's scores (R, M), its slopes found by autograd."""
+
+    def rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            wide = logits.float() if logits.dtype != torch.float64 else logits
+            scores = wide.detach().requires_grad_()
+            values = loss(scores, columns[block])
+            (slopes,) = torch.autograd.grad(values.sum(), scores)
+        return values.detach(), slopes
+
+    return rows
+
+
+def _binary(logits: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """The loss (R,) of logits (R, 1+N) whose first column is the positive, and its slopes (R, 1+N)."""
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    slopes = torch.sigmoid(logits).div_(logits.shape[1])
+    slopes[:, 0] = beta * (slopes[:, 0] - 1 / logits.shape[1])
+    losses = F.softplus(logits)
+    losses[:, 0] = beta * F.softplus(-logits[:, 0])
+    return losses.mean(1), slopes
 
 
 def _low_precision(tensor: Tensor) -> torch.dtype:
@@ -23,61 +76,58 @@ def _low_precision(tensor: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
 
 
-def _blocks(num_queries: int, num_candidates: int) -> list[tuple[int, int]]:
-    size = max(1, min(QUERIES, LOGITS // max(num_candidates, 1)))
-    return [(start, min(start + size, num_queries)) for start in range(0, num_queries, size)]
+class Blocked(torch.autograd.Function):
+    """The weighted mean of ``rows`` over logits ``scale * q·c - log_prob`` of queries (R, D) and candidates (M, D).
 
-
-class SampledSoftmax(torch.autograd.Function):
-    """Mean of ``logsumexp(logits) - logits[own]`` for logits ``scale * q·c - log_prob``, weighted by ``weights``."""
+    In low precision, blocks and samples are filled up to shapes that come again: libraries prepare such a product anew
+    for every shape, which takes several times as long as the product.
+    """
 
     @staticmethod
     def forward(
         context: Any,
+        rows: Rows,
         queries: Tensor,
         candidates: Tensor,
-        columns: Tensor,
         scale: float,
         log_prob: Tensor | None,
-        masked: Tensor | None,
         weights: Tensor,
     ) -> Tensor:
-        share = (weights / weights.sum().clamp(min=1e-9))[:, None]  # (R, 1)
+        share = weights / weights.sum().clamp(min=1e-9)  # (R,)
         total = queries.new_zeros(())
-        wanted = any(context.needs_input_grad[:2])
-        low = _low_precision(queries)
         to_queries, to_candidates = torch.empty_like(queries), torch.zeros_like(candidates)
+        low, num = _low_precision(queries), len(candidates)
+        size = max(1, min(QUERIES, LOGITS // max(num, 1)))
         with torch.autocast(queries.device.type, enabled=False):
-            narrow, smallest = candidates.to(low), torch.finfo(queries.dtype).tiny
-            for start, stop in _blocks(len(queries), len(candidates)):
-                block, column = queries[start:stop] * scale, columns[start:stop, None]
-                logits = block.to(low) @ narrow.T  # (block, M)
-                if log_prob is not None:
-                    logits.sub_(log_prob)
-                if masked is not None:
-                    logits.masked_fill_(masked[start:stop], -torch.inf)
-                chance = torch.softmax(logits, dim=1)
-                own = chance.gather(1, column).to(queries.dtype).clamp(min=smallest)
-                total -= (torch.log(own) * share[start:stop]).sum()
-                if wanted:  # the slope of a logit is its chance, less 1 for the positive
-                    slopes = chance.scatter_(1, column, (own - 1).to(low))
-                    to_queries[start:stop] = (slopes @ narrow).to(queries.dtype) * (scale * share[start:stop])
-                    to_candidates += slopes.T @ (block * share[start:stop]).to(low)
+            narrow, correction = candidates.to(low), None if log_prob is None else log_prob.to(low)
+            if correction is not None and low != queries.dtype:
+                filler = -num % COLUMNS
+                narrow, correction = F.pad(narrow, (0, 0, 0, filler)), F.pad(correction, (0, filler), value=torch.inf)
+            for start in range(0, len(queries), size):
+                block = slice(start, min(start + size, len(queries)))
+                missing = 0 if low == queries.dtype else size - (block.stop - start)
+                scaled = queries[block] * scale
+                logits = (F.pad(scaled.to(low), (0, 0, 0, missing)) @ narrow.T)[: len(scaled)]  # (block, M)
+                if correction is not None:
+                    logits.sub_(correction)
+                values, slopes = rows(logits, block)
+                total += (values * share[block]).sum()
+                slopes = F.pad(slopes.to(low), (0, 0, 0, missing))
+                part = share[block, None]
+                to_queries[block] = (slopes @ narrow)[: len(scaled)].to(queries.dtype) * (scale * part)
+                weighted = F.pad((scaled * part).to(low), (0, 0, 0, missing))
+                to_candidates += (slopes.T @ weighted)[:num]
         context.save_for_backward(to_queries, to_candidates)
         return total
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         to_queries, to_candidates = context.saved_tensors
-        return to_queries * gradient, to_candidates * gradient, None, None, None, None, None
+        return None, to_queries * gradient, to_candidates * gradient, None, None, None
 
 
-class ManyNegatives(torch.autograd.Function):
-    """Mean of ``(beta * softplus(-positive) + sum_n softplus(negative_n)) / (1 + N)``, weighted by ``weights``.
-
-    Every query has negatives (R, N) of its own. With few candidates a product with all of them is faster than gathering
-    the vectors of those negatives.
-    """
+class GatheredNegatives(torch.autograd.Function):
+    """What :func:`binary_rows` computes, from the vectors of the negatives alone: for catalogues too large for products."""
 
     @staticmethod
     def forward(
@@ -90,39 +140,22 @@ class ManyNegatives(torch.autograd.Function):
         beta: float,
         weights: Tensor,
     ) -> Tensor:
-        num = negatives.shape[1]
-        share = weights / weights.sum().clamp(min=1e-9) / (1 + num)
+        share = weights / weights.sum().clamp(min=1e-9)
         total = queries.new_zeros(())
-        low = _low_precision(queries)
         to_queries, to_candidates = torch.empty_like(queries), torch.zeros_like(candidates)
-        is_dense = len(candidates) <= DENSE_PER_NEGATIVE * num
+        size = max(1, GATHERED // ((1 + negatives.shape[1]) * queries.shape[1]))
         with torch.autocast(queries.device.type, enabled=False):
-            narrow = candidates.to(low)
-            for start, stop in _blocks(len(queries), max(len(candidates) if is_dense else num * queries.shape[1], 1)):
-                block, column, against = queries[start:stop].to(low), columns[start:stop, None], negatives[start:stop]
-                part = share[start:stop, None]
-                chosen = torch.cat((column, against), dim=1)  # (block, 1+N), the positive first
-                if is_dense:
-                    logits = (block @ narrow.T).gather(1, chosen).to(queries.dtype).mul_(scale)
-                else:
-                    vectors = narrow[chosen]  # (block, 1+N, D)
-                    logits = torch.bmm(vectors, block[:, :, None]).squeeze(2).to(queries.dtype).mul_(scale)
-                slopes = torch.sigmoid(logits)
-                slopes[:, 0] = beta * (slopes[:, 0] - 1)
-                slopes.mul_(part * scale)
-                logits[:, 0].neg_()
-                rows = F.softplus(logits)
-                rows[:, 0].mul_(beta)
-                total += rows.sum(1).mul_(share[start:stop]).sum()
-                if is_dense:
-                    wide = queries.new_zeros(len(block), len(candidates)).scatter_add_(1, chosen, slopes).to(low)
-                    to_queries[start:stop] = wide @ narrow
-                    to_candidates += wide.T @ block
-                else:
-                    to_queries[start:stop] = torch.bmm(slopes.to(low)[:, None], vectors).squeeze(1)
-                    outer = slopes[:, :, None] * queries[start:stop, None]  # (block, 1+N, D)
-                    # index_add_ would do the same, a row at a time where results must repeat
-                    to_candidates.index_put_((chosen.flatten(),), outer.flatten(0, 1), accumulate=True)
+            for start in range(0, len(queries), size):
+                block = slice(start, min(start + size, len(queries)))
+                chosen = torch.cat((columns[block, None], negatives[block]), dim=1)  # (block, 1+N)
+                vectors, scaled = candidates[chosen], queries[block] * scale
+                values, slopes = _binary(torch.bmm(vectors, scaled[:, :, None]).squeeze(2), beta)
+                total += (values * share[block]).sum()
+                slopes = slopes.to(queries.dtype) * share[block, None]
+                to_queries[block] = torch.bmm(slopes[:, None], vectors).squeeze(1) * scale
+                outer = slopes[:, :, None] * scaled[:, None]  # (block, 1+N, D)
+                # index_add_ would do the same, a row at a time where results must repeat
+                to_candidates.index_put_((chosen.flatten(),), outer.flatten(0, 1), accumulate=True)
         context.save_for_backward(to_queries, to_candidates)
         return total
 
@@ -130,44 +163,3 @@ class ManyNegatives(torch.autograd.Function):
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         to_queries, to_candidates = context.saved_tensors
         return to_queries * gradient, to_candidates * gradient, None, None, None, None, None
-
-
-class Blocked(torch.autograd.Function):
-    """The weighted mean of ``rows(scores, columns)`` (R,) for scores (R, M) of queries and candidates."""
-
-    @staticmethod
-    def forward(
-        context: Any,
-        rows: Callable[[Tensor, Tensor], Tensor],
-        queries: Tensor,
-        candidates: Tensor,
-        columns: Tensor,
-        log_prob: Tensor | None,
-        weights: Tensor,
-    ) -> Tensor:
-        share = weights / weights.sum().clamp(min=1e-9)
-        total = queries.new_zeros(())
-        low = _low_precision(queries)
-        to_queries, to_candidates = torch.empty_like(queries), torch.zeros_like(candidates)
-        with torch.autocast(queries.device.type, enabled=False):
-            narrow = candidates.to(low)
-            for start, stop in _blocks(len(queries), len(candidates)):
-                block = queries[start:stop].to(low)
-                with torch.enable_grad():
-                    scores = (block @ narrow.T).to(queries.dtype)
-                    if log_prob is not None:
-                        scores -= log_prob
-                    scores.requires_grad_()
-                    value = (rows(scores, columns[start:stop]) * share[start:stop]).sum()
-                    (slopes,) = torch.autograd.grad(value, scores)
-                total += value.detach()
-                slopes = slopes.to(low)
-                to_queries[start:stop] = slopes @ narrow
-                to_candidates += slopes.T @ block
-        context.save_for_backward(to_queries, to_candidates)
-        return total
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        to_queries, to_candidates = context.saved_tensors
-        return None, to_queries * gradient, to_candidates * gradient, None, None, None

@@ -18,10 +18,13 @@ class Table(nn.Module):
     Everything that reads an id table does it through here, so that a table can be sharded in one place.
     """
 
-    def __init__(self, num_ids: int, width: int, *, std: float | None) -> None:
-        """Draws the vectors from a normal distribution, or with ``std`` None from Glorot & Bengio's uniform one."""
+    def __init__(self, num_ids: int, width: int, *, std: float | None, sparse: bool = False) -> None:
+        """Draws the vectors from a normal distribution, or with ``std`` None from Glorot & Bengio's uniform one.
+
+        With ``sparse`` the gradient holds only the rows that were looked up, which Adagrad and SGD take.
+        """
         super().__init__()
-        self.embedding = nn.Embedding(num_ids + 1, width, padding_idx=0)
+        self.embedding = nn.Embedding(num_ids + 1, width, padding_idx=0, sparse=sparse)
         with torch.no_grad():
             if std is None:
                 nn.init.xavier_uniform_(self.embedding.weight)

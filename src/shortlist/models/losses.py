@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from shortlist.models.blocked import Blocked, ManyNegatives, SampledSoftmax
+from shortlist.models.blocked import Blocked, GatheredNegatives, Rows, binary_rows, differentiated, softmax_rows
+
+DENSE_PER_NEGATIVE = 64  # candidates per negative up to which a product with all of them is faster than gathering
 
 
 def bce(positive: Tensor, negatives: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -44,9 +46,28 @@ def sampled_softmax(
     subtracting it makes the sampled softmax estimate the full one (Bengio & Senécal 2008; Yi et al. 2019,
     "Sampling-bias-corrected neural modeling", eq. 3). ``masked`` (B, M) candidates do not count.
     """
+    rows = softmax_rows(columns)
+    if masked is not None:
+        rows = _without(masked, rows)
+    return _mean_of(rows, queries, candidates, 1 / temperature, log_prob, weights)
+
+
+def _without(masked: Tensor, rows: Rows) -> Rows:
+    """The same rows with the ``masked`` (R, M) logits out of the way."""
+
+    def masked_rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
+        logits[:, : masked.shape[1]].masked_fill_(masked[block], -torch.inf)
+        return rows(logits, block)
+
+    return masked_rows
+
+
+def _mean_of(
+    rows: Rows, queries: Tensor, candidates: Tensor, scale: float, log_prob: Tensor | None, weights: Tensor | None
+) -> Tensor:
     if weights is None:
         weights = queries.new_ones(len(queries))
-    value: Tensor = SampledSoftmax.apply(queries, candidates, columns, 1 / temperature, log_prob, masked, weights)  # type: ignore[no-untyped-call]
+    value: Tensor = Blocked.apply(rows, queries, candidates, scale, log_prob, weights)  # type: ignore[no-untyped-call]
     return value
 
 
@@ -66,10 +87,12 @@ def gbce(
     drawn uniformly. The positive's probability is taken to the power ``beta`` (see :func:`gbce_power`): ``calibration``
     t = 0 is plain binary cross-entropy, t = 1 makes the probabilities those of a full softmax.
     """
+    beta = gbce_power(calibration, num_negatives=negatives.shape[1], num_items=len(candidates))
+    if len(candidates) <= DENSE_PER_NEGATIVE * negatives.shape[1]:
+        return _mean_of(binary_rows(columns, negatives, beta=beta), queries, candidates, 1 / temperature, None, weights)
     if weights is None:
         weights = queries.new_ones(len(queries))
-    beta = gbce_power(calibration, num_negatives=negatives.shape[1], num_items=len(candidates))
-    value: Tensor = ManyNegatives.apply(queries, candidates, columns, negatives, 1 / temperature, beta, weights)  # type: ignore[no-untyped-call]
+    value: Tensor = GatheredNegatives.apply(queries, candidates, columns, negatives, 1 / temperature, beta, weights)  # type: ignore[no-untyped-call]
     return value
 
 
@@ -110,19 +133,15 @@ def _max_parts(scores: Tensor, columns: Tensor, elu: float) -> tuple[Tensor, Ten
 
 
 def blocked(
-    rows: Callable[[Tensor, Tensor], Tensor],
+    loss: Callable[[Tensor, Tensor], Tensor],
     queries: Tensor,
     candidates: Tensor,
     columns: Tensor,
     *,
-    log_prob: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """The mean of a loss ``rows(scores, columns)`` (R,) over scores (R, M) that are never in memory all at once."""
-    if weights is None:
-        weights = queries.new_ones(len(queries))
-    value: Tensor = Blocked.apply(rows, queries, candidates, columns, log_prob, weights)  # type: ignore[no-untyped-call]
-    return value
+    """The mean of ``loss(scores, columns)`` (R,) over scores (R, M) that are never in memory all at once."""
+    return _mean_of(differentiated(loss, columns), queries, candidates, 1.0, None, weights)
 
 
 def mse(scores: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:

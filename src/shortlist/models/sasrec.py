@@ -18,7 +18,7 @@ from shortlist.contracts import Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError, nearest
 from shortlist.models import losses
 from shortlist.models.layers import Dropout, Table
-from shortlist.models.sequences import Predictions, last_state, predictions, recent
+from shortlist.models.sequences import Predictions, predictions, recent
 from shortlist.models.transformer import BLOCKS, Block
 
 Loss = Literal["bce", "gbce", "softmax", "sampled_softmax"]
@@ -123,21 +123,33 @@ class SASRecNetwork(nn.Module):
 
     def forward(self, history: Tensor, length: Tensor) -> Tensor:
         """Hidden states (B, T, D) after each step of the histories (B, T); those of padding mean nothing."""
-        steps, width = history.shape[1], self.settings.embedding_dim
-        place = len(self.positions) - length[:, None] + torch.arange(steps, device=history.device)  # (B, T)
-        place = place.clamp(max=len(self.positions) - 1)
-        states = self.items.lookup(history) * width**0.5 + F.embedding(place, self.positions)
-        states = self.dropout(states)
+        states = self._inputs(history, length)
         for block in self.blocks:
             states = block(states)
         normal: Tensor = self.norm(states)
         return normal
 
     def embed_requests(self, requests: Requests) -> Tensor:
-        """Vectors (B, D): the state after the last known event, 0 for an empty history."""
+        """Vectors (B, D): the state after the last known event, 0 for an empty history.
+
+        The last block is computed for the last step alone.
+        """
         history, length = recent(requests, self.settings.history)
-        hidden = last_state(self(history, length), length)
-        return F.normalize(hidden, dim=1) if self.settings.similarity == "cosine" else hidden
+        if history.shape[1] == 0:
+            return self.positions.new_zeros(len(history), self.settings.embedding_dim)
+        states = self._inputs(history, length)
+        for block in self.blocks[:-1]:
+            states = block(states)
+        hidden = self.norm(self.blocks[-1](states, length)).squeeze(1).masked_fill((length == 0)[:, None], 0)
+        return self._compared(hidden)
+
+    def _inputs(self, history: Tensor, length: Tensor) -> Tensor:
+        """Item vectors and positions (B, T, D): what the first block reads."""
+        steps, width = history.shape[1], self.settings.embedding_dim
+        place = len(self.positions) - length[:, None] + torch.arange(steps, device=history.device)  # (B, T)
+        place = place.clamp(max=len(self.positions) - 1)
+        states: Tensor = self.dropout(self.items.lookup(history) * width**0.5 + F.embedding(place, self.positions))
+        return states
 
     def embed_items(self, items: Tensor) -> Tensor:
         """Vectors (…, D) of items (…)."""

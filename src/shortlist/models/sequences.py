@@ -55,11 +55,12 @@ def predictions(hidden: Tensor, examples: Examples) -> Predictions:
     source = chosen
     if examples.step is not None:
         source = chosen.div(steps, rounding_mode="floor") * steps + examples.step.flatten()[chosen]
+    queries = hidden.flatten(0, 1).index_select(0, source)
     negatives = examples.negatives
     if negatives is not None and negatives.dim() == 3:
         negatives = negatives.flatten(0, 1)[chosen]
     return Predictions(
-        hidden.flatten(0, 1).index_select(0, source),
+        queries if queries.dtype == torch.float64 else queries.float(),  # losses are summed in full precision
         examples.items.flatten()[chosen],
         None if examples.weights is None else examples.weights.flatten()[chosen],
         negatives,

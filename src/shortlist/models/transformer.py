@@ -16,6 +16,11 @@ from shortlist.models.layers import Dropout
 Block = Literal["authors", "pre_ln", "ligr"]
 
 
+def last_step(states: Tensor, length: Tensor) -> Tensor:
+    """The states (B, 1, D) of the last steps of sequences (B, T, D); of an empty one, those of its first padding."""
+    return states[torch.arange(len(states), device=states.device), (length - 1).clamp(min=0)][:, None]
+
+
 def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
     """A linear layer with Glorot-uniform weights and zero biases."""
     layer = nn.Linear(inputs, outputs, bias=bias)
@@ -40,19 +45,26 @@ class CausalAttention(nn.Module):
         self.output = linear(width, width) if output else None
         self.dropout = Dropout(dropout)
 
-    def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
-        """What each of ``queries`` (B, T, D) finds in ``memory`` (B, T, D) up to its own step."""
-        batch, steps, width = queries.shape
-        shape = (batch, steps, self.num_heads, width // self.num_heads)
-        query = self.query(queries).view(shape).transpose(1, 2)  # (B, H, T, D/H)
-        key = self.key(memory).view(shape).transpose(1, 2)
-        value = self.value(memory).view(shape).transpose(1, 2)
-        if self.training:
+    def forward(self, queries: Tensor, memory: Tensor, length: Tensor | None = None) -> Tensor:
+        """What each of ``queries`` (B, T, D) finds in ``memory`` (B, T, D) up to its own step.
+
+        With ``length`` (B,) there is one query (B, 1, D) a sequence, that of its last step.
+        """
+        query, key, value = (
+            self._heads(part) for part in (self.query(queries), self.key(memory), self.value(memory))
+        )  # (B, H, T, D/H)
+        if length is not None:
+            seen = torch.arange(memory.shape[1], device=length.device) < length.clamp(min=1)[:, None]  # (B, T)
+            found = F.scaled_dot_product_attention(query, key, value, attn_mask=seen[:, None, None])
+        elif self.training:
             found = self._attend(query, key, value)
         else:
             found = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        found = found.transpose(1, 2).reshape(batch, steps, width)
+        found = found.transpose(1, 2).flatten(2)
         return found if self.output is None else self.output(found)
+
+    def _heads(self, states: Tensor) -> Tensor:
+        return states.view(*states.shape[:2], self.num_heads, -1).transpose(1, 2)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """The same in three steps: on a CPU faster than the fused one in bfloat16, and with dropout."""
@@ -79,10 +91,10 @@ class AuthorsBlock(nn.Module):
         self.inner, self.outer = linear(width, width), linear(width, width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, states: Tensor) -> Tensor:
-        """States (B, T, D)."""
-        queries = self.attention_norm(states)
-        states = self.feed_norm(queries + self.attention(queries, states))
+    def forward(self, states: Tensor, length: Tensor | None = None) -> Tensor:
+        """States (B, T, D), or with ``length`` (B,) those of the last steps alone (B, 1, D)."""
+        queries = self.attention_norm(states if length is None else last_step(states, length))
+        states = self.feed_norm(queries + self.attention(queries, states, length))
         fed: Tensor = self.dropout(self.outer(self.dropout(torch.relu(self.inner(states)))))
         return states + fed
 
@@ -98,10 +110,12 @@ class PreNormBlock(nn.Module):
         self.inner, self.outer = linear(width, multiple * width), linear(multiple * width, width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, states: Tensor) -> Tensor:
-        """States (B, T, D)."""
-        normal = self.attention_norm(states)
-        states = states + self.dropout(self.attention(normal, normal))
+    def forward(self, states: Tensor, length: Tensor | None = None) -> Tensor:
+        """States (B, T, D), or with ``length`` (B,) those of the last steps alone (B, 1, D)."""
+        normal = queries = self.attention_norm(states)
+        if length is not None:
+            states, queries = last_step(states, length), last_step(normal, length)
+        states = states + self.dropout(self.attention(queries, normal, length))
         fed: Tensor = self.dropout(self.outer(self.dropout(F.gelu(self.inner(self.feed_norm(states))))))
         return states + fed
 
@@ -123,10 +137,12 @@ class LiGRBlock(nn.Module):
         self.feed_gate = linear(width, width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, states: Tensor) -> Tensor:
-        """States (B, T, D)."""
-        normal = self.attention_norm(states)
-        attended = self.dropout(self.attention(normal, normal))
+    def forward(self, states: Tensor, length: Tensor | None = None) -> Tensor:
+        """States (B, T, D), or with ``length`` (B,) those of the last steps alone (B, 1, D)."""
+        normal = queries = self.attention_norm(states)
+        if length is not None:
+            states, queries = last_step(states, length), last_step(normal, length)
+        attended = self.dropout(self.attention(queries, normal, length))
         states = states + torch.sigmoid(self.attention_gate(states)) * attended
         left, right = self.gated(self.feed_norm(states)).chunk(2, dim=2)
         fed: Tensor = self.dropout(self.outer(F.silu(left) * right))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
@@ -50,6 +52,7 @@ def run_apart(work: Callable[[Callable[[], bool]], T], *, threads: int | None, d
         else:
             future.set_result(result)
 
+    _dismiss_workers()
     thread = threading.Thread(target=body, name="training")
     try:
         thread.start()
@@ -62,6 +65,16 @@ def run_apart(work: Callable[[Callable[[], bool]], T], *, threads: int | None, d
         stopped.set()
         if not future.cancel():  # cancelled where the interruption came before the thread began
             thread.join()
+
+
+def _dismiss_workers() -> None:
+    """End the calling thread's idle OpenMP workers; its next parallel operation starts new ones.
+
+    OpenMP counts them beside the new thread's. Where there are more than processors, workers go to sleep at the end of
+    each operation rather than wait for the next, and a training step takes 1.2 to 1.6 times as long.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # an OpenMP without it, or a system without one
+        ctypes.CDLL(None).omp_pause_resource_all(1)  # omp_pause_soft
 
 
 @contextmanager

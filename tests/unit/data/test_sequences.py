@@ -140,7 +140,8 @@ def test_the_same_step_gives_the_same_examples_and_another_epoch_others(dataset:
     assert first.items.shape != other.items.shape or not torch.equal(first.items, other.items)
 
 
-def test_own_negatives_are_never_the_users_positives_unless_the_loss_wants_them(dataset: Dataset) -> None:
+def test_own_negatives_are_never_the_users_positives_unless_the_loss_wants_them() -> None:
+    dataset = _dataset([5, 4, 6, 7, 8])
     positives = Positives(dataset.events)
     for avoid in (True, False):
         sampling = Sampling("sequences", history=20, negatives=16, avoid_positives=avoid)
