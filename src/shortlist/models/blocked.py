@@ -23,10 +23,10 @@ Rows = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
 
 
 def softmax_rows(columns: Tensor) -> Rows:
-    """Cross-entropy of the candidates ``columns`` (R,) among all of them; it overwrites the chances it computes."""
+    """Cross-entropy of the candidates ``columns`` (R,) among all of them; the slopes lie where the logits lay."""
 
     def rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
-        chance, column = torch.softmax(logits, dim=1), columns[block]
+        chance, column = torch.softmax(logits, dim=1, out=logits), columns[block]
         own = chance.gather(1, column[:, None]).squeeze(1)
         place = torch.arange(len(chance), device=column.device) * chance.shape[1] + column
         chance.view(-1).index_copy_(0, place, own - 1)  # scatter_ takes 20 times as long
@@ -76,6 +76,11 @@ def _low_precision(tensor: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
 
 
+def _filled(rows: Tensor, missing: int) -> Tensor:
+    """The rows (R, D) with ``missing`` rows of 0 below them."""
+    return F.pad(rows, (0, 0, 0, missing)) if missing else rows
+
+
 class Blocked(torch.autograd.Function):
     """The weighted mean of ``rows`` over logits ``scale * q·c - log_prob`` of queries (R, D) and candidates (M, D).
 
@@ -103,19 +108,21 @@ class Blocked(torch.autograd.Function):
             if correction is not None and low != queries.dtype:
                 filler = -num % COLUMNS
                 narrow, correction = F.pad(narrow, (0, 0, 0, filler)), F.pad(correction, (0, filler), value=torch.inf)
+            memory = narrow.new_empty(size, len(narrow))  # used again: fresh memory costs as much as a product
             for start in range(0, len(queries), size):
                 block = slice(start, min(start + size, len(queries)))
                 missing = 0 if low == queries.dtype else size - (block.stop - start)
                 scaled = queries[block] * scale
-                logits = (F.pad(scaled.to(low), (0, 0, 0, missing)) @ narrow.T)[: len(scaled)]  # (block, M)
+                product = torch.mm(_filled(scaled.to(low), missing), narrow.T, out=memory[: len(scaled) + missing])
+                logits = product[: len(scaled)]  # (block, M)
                 if correction is not None:
                     logits.sub_(correction)
                 values, slopes = rows(logits, block)
                 total += (values * share[block]).sum()
-                slopes = F.pad(slopes.to(low), (0, 0, 0, missing))
+                slopes = _filled(slopes.to(low), missing)
                 part = share[block, None]
                 to_queries[block] = (slopes @ narrow)[: len(scaled)].to(queries.dtype) * (scale * part)
-                weighted = F.pad((scaled * part).to(low), (0, 0, 0, missing))
+                weighted = _filled((scaled * part).to(low), missing)
                 to_candidates += (slopes.T @ weighted)[:num]
         context.save_for_backward(to_queries, to_candidates)
         return total

@@ -62,26 +62,27 @@ class Adagrad(torch.optim.Optimizer):
             state["sum"] = torch.zeros_like(weight)
             if group["momentum"]:
                 state["step_before"] = torch.zeros_like(weight)
-        rows: Tensor | slice = slice(None)
+        rows: Tensor | None = None
         if gradient.is_sparse:
             gradient = gradient.coalesce()
             rows, gradient = gradient.indices()[0], gradient.values()
         if group["weight_decay"]:
-            gradient = gradient.add(weight[rows], alpha=group["weight_decay"])
-        total = self._add(state["sum"], rows, gradient.square())
+            gradient = gradient.add(_rows(weight, rows), alpha=group["weight_decay"])
+        total = _rows(state["sum"], rows).addcmul_(gradient, gradient)
         step = gradient.mul(-group["lr"]).div_(total.add(group["epsilon"]).sqrt_())
         if group["momentum"]:
-            before = state["step_before"][rows]
-            step.add_(before, alpha=group["momentum"])
-            self._add(state["step_before"], rows, step - before)
-        self._add(weight, rows, step)
+            step.add_(_rows(state["step_before"], rows), alpha=group["momentum"])
+            state["step_before"] = step if rows is None else state["step_before"].index_copy_(0, rows, step)
+        if rows is None:
+            weight.add_(step)
+        else:  # a sum in place would go row by row where results must repeat
+            state["sum"].index_copy_(0, rows, total)
+            weight.index_copy_(0, rows, _rows(weight, rows).add_(step))
 
-    @staticmethod
-    def _add(values: Tensor, rows: Tensor | slice, more: Tensor) -> Tensor:
-        """Add ``more`` to the given rows of ``values``, in place; what is there then."""
-        if isinstance(rows, slice):
-            return values.add_(more)
-        return values.index_put_((rows,), more, accumulate=True)[rows]
+
+def _rows(values: Tensor, rows: Tensor | None) -> Tensor:
+    """A copy of the given rows, or all of ``values`` themselves."""
+    return values if rows is None else values.index_select(0, rows)
 
 
 def learning_rate(step: int, *, settings: Training, total_steps: int) -> float:
