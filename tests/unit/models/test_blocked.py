@@ -1,0 +1,86 @@
+"""Losses over many candidates equal the plain ones, in value and gradient, and keep no large table."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from shortlist.models import blocked, losses
+
+BENCHMARK = Path(__file__).resolve().parents[3] / "benchmarks" / "sequences.py"
+
+
+def _problem(
+    num: int, num_candidates: int, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    queries = torch.randn(num, 6, generator=generator, dtype=dtype).requires_grad_()
+    candidates = torch.randn(num_candidates, 6, generator=generator, dtype=dtype).requires_grad_()
+    columns = torch.randint(0, num_candidates, (num,), generator=generator)
+    weights = torch.rand(num, generator=generator, dtype=dtype)
+    return queries, candidates, columns, weights
+
+
+def _same(mine: Tensor, plain: Tensor, inputs: tuple[Tensor, Tensor]) -> None:
+    torch.testing.assert_close(mine, plain)
+    for one, other in zip(torch.autograd.grad(mine, inputs), torch.autograd.grad(plain, inputs), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("dense", [10_000, 0])  # products with all candidates, or gathered vectors
+def test_gbce_is_the_mean_over_a_positive_and_its_negatives(dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "DENSE_PER_NEGATIVE", dense)
+    monkeypatch.setattr(blocked, "GATHERED", 500)  # several blocks
+    queries, candidates, columns, weights = _problem(300, 40)
+    negatives = torch.randint(0, 40, (300, 7), generator=torch.Generator().manual_seed(1))
+    value = losses.gbce(queries, candidates, columns, negatives, calibration=0.6, temperature=0.5, weights=weights)
+    beta = losses.gbce_power(0.6, num_negatives=7, num_items=40)
+    positive = (queries * candidates[columns]).sum(1) / 0.5
+    against = torch.einsum("rd,rnd->rn", queries, candidates[negatives]) / 0.5
+    softplus = torch.nn.functional.softplus
+    plain = losses.mean((beta * softplus(-positive) + softplus(against).sum(1)) / 8, weights)
+    _same(value, plain, (queries, candidates))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [losses.bpr_max, losses.top1_max, lambda scores, own: losses.bpr_max(scores, own, regularization=1.5, elu=0.5)],
+)
+def test_losses_of_score_rows_are_the_same_in_blocks(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    queries, candidates, columns, weights = _problem(600, 30)
+    value = losses.blocked(loss, queries, candidates, columns, weights=weights)
+    plain = losses.mean(loss(queries @ candidates.T, columns), weights)
+    _same(value, plain, (queries, candidates))
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_bfloat16_comes_close_for_any_shape(corrected: bool) -> None:
+    for num, num_candidates in ((3, 5), (300, 257), (256, 512), (513, 1000)):
+        queries, candidates, columns, weights = _problem(num, num_candidates, torch.float32)
+        log_prob = torch.linspace(-3, 0, num_candidates) if corrected else None
+        full = losses.sampled_softmax(queries, candidates, columns, log_prob=log_prob, weights=weights)
+        with torch.autocast("cpu", torch.bfloat16):
+            low = losses.sampled_softmax(queries, candidates, columns, log_prob=log_prob, weights=weights)
+        assert low.dtype == torch.float32
+        torch.testing.assert_close(low, full, rtol=0.01, atol=0)
+        for one, other in zip(
+            torch.autograd.grad(low, (queries, candidates)),
+            torch.autograd.grad(full, (queries, candidates)),
+            strict=True,
+        ):
+            assert one.dtype == torch.float32
+            assert (one - other).norm() < 0.02 * other.norm()
+
+
+def test_a_softmax_over_100_000_items_takes_less_than_300_mb() -> None:
+    done = subprocess.run([sys.executable, BENCHMARK, "--memory"], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert (found["items"], found["targets"]) == (100_000, 4096)
+    assert 0 < found["peak_mb"] < 300

@@ -1,0 +1,124 @@
+"""Recipes: read with care, run on their own splits, written beside the published figures."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from shortlist.cli import app
+from shortlist.errors import SettingsError
+from shortlist.reproduce import parts, read_recipe, reproduce
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+LAST_OUT = """
+title = "small"
+seeds = [0, 1]
+[data]
+events = "events.txt"
+format = "user_items"
+[protocol]
+negatives = 5
+[model]
+type = "sasrec"
+embedding_dim = 8
+history = 6
+[training]
+epochs = 2
+[[published]]
+model = "another"
+source = "somewhere"
+figures = { "ndcg@10" = 0.5 }
+"""
+SESSIONS = """
+title = "sessions"
+[data]
+events = "train.txt"
+test = "test.txt"
+[protocol]
+split = "sessions"
+metrics = ["hr@2", "mrr@2"]
+exclude_seen = false
+valid = 0.25
+[model]
+type = "gru4rec"
+hidden = [8]
+negatives = 4
+[training]
+epochs = 1
+metric = "mrr@2"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    draw = random.Random(0)
+    users = [[f"u{user}", *(str(draw.randrange(1, 30)) for _ in range(8))] for user in range(40)]
+    (tmp_path / "events.txt").write_text("\n".join(" ".join(line) for line in users))
+    (tmp_path / "train.txt").write_text("1 2 3\n2 3\n3 1 2\n1 3\n")
+    (tmp_path / "test.txt").write_text("1 2\t3\n1\t2\n3\t1\n1\t2\n")  # sessions 1 2 3, 3 1 and 1 2, by their prefixes
+    return tmp_path
+
+
+def _recipe(folder: Path, text: str) -> Path:
+    path = folder / "small.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_recipe_gives_figures_beside_the_published_ones(folder: Path) -> None:
+    path = _recipe(folder, LAST_OUT)
+    done = CliRunner().invoke(app, ["reproduce", str(path), "--data", str(folder)], catch_exceptions=False)
+    assert "another (somewhere)" in done.output
+    result = json.loads((folder / "results" / "small.json").read_text())
+    assert result["command"] == f"shortlist reproduce {path} --data DIR"
+    assert [run["seed"] for run in result["runs"]] == [0, 1]
+    values = [run["test"]["ndcg@10"]["value"] for run in result["runs"]]
+    assert result["mean"]["ndcg@10"] == pytest.approx(sum(values) / 2, abs=1e-4)
+    assert all("sampled" in run["protocol"] and run["validation"] and run["minutes"] >= 0 for run in result["runs"])
+    assert {"cpu", "torch", "date", "threads"} <= set(result["machine"])
+
+
+def test_the_same_seed_gives_the_same_figures(folder: Path) -> None:
+    recipe = read_recipe(_recipe(folder, LAST_OUT))
+    first, again = (reproduce(recipe, folder, seeds=[3])["runs"][0] for _ in range(2))
+    assert first["test"] == again["test"]
+    assert first["seed"] == 3
+
+
+def test_sessions_are_tested_at_every_prefix(folder: Path) -> None:
+    recipe = read_recipe(_recipe(folder, SESSIONS))
+    train, valid, test = parts(recipe, folder)
+    assert len(train.events) == 8
+    assert len(valid.targets()) == 1
+    assert test.targets().lengths.tolist()[-3:] == [2, 1, 1]
+    (run,) = reproduce(recipe, folder)["runs"]
+    assert set(run["test"]) == {"hr@2", "mrr@2"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('title = "small"', 'titel = "small"', r"no setting 'titel'.*Did you mean 'title'"),
+        ("embedding_dim", "embeding_dim", r"no setting 'embeding_dim'.*Did you mean 'embedding_dim'"),
+        ("negatives = 5", "negatves = 5", r"protocol has no setting 'negatves'"),
+        ('type = "sasrec"', 'type = "sasrek"', r"no 'sasrek'.*Did you mean 'sasrec'"),
+        ("[model]", "[retriever]", r"no setting 'retriever'"),
+        ('title = "small"', "title = ", r"is not TOML"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_named(before: str, after: str, message: str, folder: Path) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read_recipe(_recipe(folder, LAST_OUT.replace(before, after)))
+
+
+def test_the_recipes_of_the_project_can_be_read_and_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in RECIPES.glob("*.toml"):
+        if path.name != "als_ncf_ml_1m.toml":  # run by benchmarks/ncf_als.py
+            assert read_recipe(path).published, path.name
+    monkeypatch.chdir(RECIPES.parent)
+    listed = CliRunner().invoke(app, ["reproduce"], catch_exceptions=False)
+    assert "sasrec_ml_1m_authors.toml" in listed.output
