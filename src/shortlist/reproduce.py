@@ -47,7 +47,7 @@ class Protocol:
     negatives: int | None = None
     exclude_seen: bool = True
     valid: float = 0.1
-    refit: bool = False  # train again on train and validation together, for as many epochs as were best
+    refit: bool = False  # of sessions: train again on all that are not for the test, for as many epochs as were best
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,13 @@ def read_recipe(path: str | Path) -> Recipe:
 def reproduce(recipe: Recipe, data: str | Path, *, seeds: Sequence[int] = (), show: bool = False) -> dict[str, Any]:
     """Train and evaluate as ``recipe`` says, for each of its seeds (or ``seeds``); a JSON-ready record of it."""
     train, valid, test = parts(recipe, Path(data))
-    runs = [_run(recipe, train, valid, test, seed, show=show) for seed in (seeds or recipe.seeds)]
+    whole = None
+    if recipe.protocol.refit:
+        if recipe.protocol.split != "sessions":
+            raise SettingsError("protocol.refit is for split = 'sessions': elsewhere the published rows do without.")
+        undivided = dataclasses.replace(recipe, protocol=dataclasses.replace(recipe.protocol, valid=0.0))
+        whole, _, _ = parts(undivided, Path(data))
+    runs = [_run(recipe, train, valid, test, whole, seed, show=show) for seed in (seeds or recipe.seeds)]
     mean = {name: statistics.mean(run["test"][name]["value"] for run in runs) for name in recipe.protocol.metrics}
     return {
         "title": recipe.title,
@@ -182,16 +188,18 @@ def _whole(examples: list[list[str]]) -> list[list[str]]:
     return [line for line, before in zip(examples, [[], *examples], strict=False) if line != before[: len(line)]]
 
 
-def _run(recipe: Recipe, train: Dataset, valid: Dataset, test: Dataset, seed: int, *, show: bool) -> dict[str, Any]:
+def _run(
+    recipe: Recipe, train: Dataset, valid: Dataset, test: Dataset, whole: Dataset | None, seed: int, *, show: bool
+) -> dict[str, Any]:
     began, protocol = time.perf_counter(), recipe.protocol
     training = dataclasses.replace(recipe.training, seed=seed)
     model = fit(recipe.model, train, validation=valid, training=training, exclude_seen=protocol.exclude_seen, show=show)
     assert model.log is not None
     log = model.log
     validation = judge(model, valid, train, protocol, seed=seed)
-    if protocol.refit:
+    if whole is not None:
         found = dataclasses.replace(training, epochs=log.best_epoch, patience=None)
-        model = fit(recipe.model, _together(train, valid), training=found, show=show)
+        model = fit(recipe.model, whole, training=found, show=show)
     minutes = (time.perf_counter() - began) / 60
     report = judge(model, test, train, protocol, seed=seed)
     return {
@@ -224,13 +232,6 @@ def _among_negatives(
         assert batch.requests.user is not None
         drawn = draw_negatives(met, batch.requests.user, num, generator=generator)
         yield dataclasses.replace(batch, filter=given_candidates(drawn, batch.targets))
-
-
-def _together(train: Dataset, valid: Dataset) -> Dataset:
-    """The events of both parts to learn from: those of ``valid`` with what came before them, and the other rows' own."""
-    if len(valid.events) > len(train.events):  # last-out: a part holds what came before it
-        return dataclasses.replace(valid, target_start=valid.events.offsets[:-1])
-    raise SettingsError("protocol.refit needs parts that continue each other, as last_out makes them.")
 
 
 def _figures(report: Report) -> dict[str, dict[str, float | None]]:

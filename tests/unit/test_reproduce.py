@@ -43,6 +43,7 @@ split = "sessions"
 metrics = ["hr@2", "mrr@2"]
 exclude_seen = false
 valid = 0.25
+refit = true
 [model]
 type = "gru4rec"
 hidden = [8]
