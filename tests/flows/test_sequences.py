@@ -74,7 +74,7 @@ def test_the_command_line_trains_a_funnel_with_it(
     assert trained.exit_code == 0, trained.output
     report = json.loads(run("evaluate", tmp_path / "a.bundle", "--json").stdout)
     assert {figure["metric"] for figure in report["bundle"]["metrics"]} >= {"ndcg@10", "hr@10"}
-    user = pl.read_csv(shop_files.events)["user_id"][0]
+    user = sl.load(tmp_path / "a.bundle").known_users()[0]
     shown = json.loads(run("recommend", tmp_path / "a.bundle", "--user", user, "--k", 3, "--json").stdout)
     assert [row["rank"] for row in shown] == [1, 2, 3]
 
