@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -23,6 +24,24 @@ def test_the_quickstart_runs(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr
     assert "ndcg@10" in done.stdout
     assert "over popularity" in done.stdout
+
+
+def test_the_evolving_session_runs() -> None:
+    command = [sys.executable, str(ROOT / "examples" / "evolving_session.py"), "600", "6"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    followed = re.findall(r"(\w+) +after tea (\d+) +: (.*)", done.stdout)
+    assert {name for name, _, _ in followed} == {"GRU4Rec", "SASRec"}
+    assert all(f"tea {int(place) + 1}" in answer for _, place, answer in followed)
+
+
+def test_the_readmes_published_tables_are_the_committed_results() -> None:
+    readme = (ROOT / "README.md").read_text()
+    results = sorted((ROOT / "recipes" / "results").glob("*.json"))
+    for path in results:
+        (row,) = (line for line in readme.splitlines() if f"`{path.stem}`" in line)
+        for value in json.loads(path.read_text())["mean"].values():
+            assert f"{value:.4f}" in row, (path.name, value)
 
 
 def test_examples_stay_short() -> None:

@@ -116,3 +116,25 @@ def test_the_blocked_softmax_has_the_gradient_of_the_plain_one() -> None:
     )
     for mine, wanted in zip(torch.autograd.grad(value, (queries, candidates)), plain, strict=True):
         torch.testing.assert_close(mine, wanted)
+
+
+def test_the_power_of_gbce(explicit: dict[str, torch.Tensor]) -> None:
+    num = explicit["in/neg"].shape[1]
+    for items in (20, 1000):
+        for calibration in ("0", "0.5", "0.75", "1"):
+            power = losses.gbce_power(float(calibration), num_negatives=num, num_items=items)
+            assert power == pytest.approx(float(explicit[f"eq64/gbce_beta_items{items}_t{calibration}"]), rel=1e-12)
+
+
+def test_softmax_with_a_temperature_and_losses_of_the_hardest(explicit: dict[str, torch.Tensor]) -> None:
+    scores = torch.cat((explicit["in/pos"][:, None], explicit["in/neg"]), dim=1)
+    first = torch.zeros(len(scores), dtype=torch.int64)
+    value = losses.sampled_softmax(scores, torch.eye(scores.shape[1], dtype=scores.dtype), first, temperature=0.1)
+    wanted = explicit["eq64/sampled_softmax_temperature0.1_per_row"].mean()
+    torch.testing.assert_close(value, wanted, rtol=0, atol=1e-9)
+    for name, rows in {
+        "bpr_max_reg0": losses.bpr_max(scores, first),
+        "bpr_max_reg1.95": losses.bpr_max(scores, first, regularization=1.95),
+        "top1_max": losses.top1_max(scores, first),
+    }.items():
+        torch.testing.assert_close(rows, explicit[f"eq64/{name}_per_row"], rtol=0, atol=1e-9, msg=name)

@@ -12,7 +12,7 @@ from shortlist.contracts import Examples, Requests, Sampling
 from shortlist.data.batches import mix
 from shortlist.data.dataset import Dataset
 from shortlist.data.sample import Positives, SharedSample, draw_negatives
-from shortlist.features import running_total, spans
+from shortlist.features import running_total
 
 STEPS_AN_OCTAVE = 8  # shapes are rounded up by at most an eighth, so that few different ones occur
 
@@ -21,32 +21,22 @@ class SequenceBatches:
     """Stretches of up to ``sampling.history`` liked events, each event predicting the next.
 
     ``batch_size`` is how many sequences a batch has on average: batches are cut where they have equally many events, and
-    hold sequences of about one length, so that there is little padding. Lengths and numbers of rows are rounded up to few
-    different shapes (rows that are added are empty), because libraries prepare a matrix product anew for each shape, which
-    takes longer than the product. With ``windows="last"`` a longer sequence
-    is cut to its last events, as SASRec's authors do; with ``"all"`` it gives several stretches, cut at other places in
-    each epoch. Where the data is ``strict`` a target is predicted from the last event of an earlier time.
+    hold sequences of about one length, so that there is little padding. With ``windows="last"`` a longer sequence is cut
+    to its last events, as SASRec's authors do; with ``"all"`` it gives several stretches, cut at other places in each
+    epoch. Where the data is ``strict`` a target is predicted from the last event of an earlier time.
+
+    Lengths and numbers of rows are rounded up to few different shapes (rows that are added are empty), because libraries
+    prepare a matrix product anew for each shape, which takes longer than the product.
 
     Everything depends on (seed, epoch, step) alone: see :class:`~shortlist.contracts.Batches`.
     """
 
     def __init__(self, dataset: Dataset, sampling: Sampling, *, batch_size: int, seed: int) -> None:
         self.dataset, self.sampling, self.batch_size, self.seed = dataset.positives(), sampling, batch_size, seed
-        events = self.events = self.dataset.events
-        begins, ends = events.offsets[:-1], events.offsets[1:]
-        rows = events.rows()
-        self._known_until = events.history_stops()  # (E,) where each event's own history ends
-        self._wanted = self.dataset.own() & (self._known_until > begins[rows])  # events to predict
-        first = torch.maximum(self.dataset.target_start, begins + 1)  # the first event that has one before it
-        if sampling.windows == "last":
-            first = torch.maximum(first, ends - sampling.history)
-        has_any = torch.bincount(rows[self._wanted], minlength=len(begins)) > 0
-        rows_used = ((first < ends) & has_any).nonzero().squeeze(1)
-        self._rows, self._first, self._ends = rows_used, first[rows_used], ends[rows_used]  # targets [first, end)
-        self._begins = begins[rows_used]
-        spans_used = torch.zeros(len(events), dtype=torch.bool)
-        spans_used[spans(self._first, self._ends - self._first)] = True
-        self._wanted &= spans_used
+        self.events = self.dataset.events
+        self._known_until = self.events.history_stops()  # (E,) where each event's own history ends
+        self._find_targets()
+        events = self.events
         chosen = events.items[self._wanted].long()
         self._num_targets = len(chosen)
         windows = -(-(self._ends - self._first) // sampling.history)
@@ -58,6 +48,18 @@ class SequenceBatches:
             targets_a_batch = self._num_targets / max(self._num_steps, 1)
             self._shared = SharedSample(counts, sampling, targets_a_batch=targets_a_batch)
         self._epoch: tuple[int, Tensor, Tensor, Tensor, Tensor] | None = None
+
+    def _find_targets(self) -> None:
+        """Which events are to be predicted, and of each row that has some the span that they lie in."""
+        events = self.events
+        rows, begins, ends = events.rows(), events.offsets[:-1], events.offsets[1:]
+        first = torch.maximum(self.dataset.target_start, begins + 1)  # the first event that has one before it
+        if self.sampling.windows == "last":
+            first = torch.maximum(first, ends - self.sampling.history)
+        place = torch.arange(len(events))
+        self._wanted = (place >= first[rows]) & (self._known_until > begins[rows])  # (E,)
+        self._rows = (torch.bincount(rows[self._wanted], minlength=len(begins)) > 0).nonzero().squeeze(1)  # (R,)
+        self._begins, self._first, self._ends = begins[self._rows], first[self._rows], ends[self._rows]
 
     @property
     def num_examples(self) -> int:
