@@ -211,7 +211,7 @@ def reproduce(recipe: str | None, data: Path | None, seeds: tuple[int, ...], out
     path = Path(recipe)
     result = recipes.reproduce(recipes.read_recipe(path), data, seeds=seeds, show=not as_json)
     result["command"] = " ".join(["shortlist reproduce", recipe, "--data DIR", *(f"--seed {seed}" for seed in seeds)])
-    recipes.write_result(result, path.parent / "results" / f"{path.stem}.json" if out is None else out)
+    result = recipes.write_result(result, path.parent / "results" / f"{path.stem}.json" if out is None else out)
     if as_json:
         _print_json(result)
     else:

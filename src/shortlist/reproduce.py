@@ -124,12 +124,11 @@ def reproduce(recipe: Recipe, data: str | Path, *, seeds: Sequence[int] = (), sh
         undivided = dataclasses.replace(recipe, protocol=dataclasses.replace(recipe.protocol, valid=0.0))
         whole, _, _ = parts(undivided, Path(data))
     runs = [_run(recipe, train, valid, test, whole, seed, show=show) for seed in (seeds or recipe.seeds)]
-    mean = {name: statistics.mean(run["test"][name]["value"] for run in runs) for name in recipe.protocol.metrics}
     return {
         "title": recipe.title,
         "settings": {"model": repr(recipe.model), "training": repr(recipe.training), "protocol": repr(recipe.protocol)},
         "runs": runs,
-        "mean": {name: round(value, 4) for name, value in mean.items()},
+        "mean": _mean(runs),
         "published": [dataclasses.asdict(row) for row in recipe.published],
         "machine": facts() | {"threads": torch.get_num_threads()},
     }
@@ -245,9 +244,25 @@ def _figures(report: Report) -> dict[str, dict[str, float | None]]:
     }
 
 
-def write_result(result: Mapping[str, Any], path: Path) -> None:
-    """Write a result as JSON, whole or not at all."""
+def write_result(result: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Write a result as JSON, whole or not at all, and return it with the runs of other seeds that were there before.
+
+    Those of other settings are replaced.
+    """
+    whole = dict(result)
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before.get("settings") == whole["settings"]:
+            seeds = {run["seed"] for run in whole["runs"]}
+            kept = [run for run in before["runs"] if run["seed"] not in seeds]
+            whole["runs"] = sorted([*kept, *whole["runs"]], key=lambda run: run["seed"])
+            whole["mean"] = _mean(whole["runs"])
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
+    return whole
+
+
+def _mean(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    return {name: round(statistics.mean(run["test"][name]["value"] for run in runs), 4) for name in runs[0]["test"]}

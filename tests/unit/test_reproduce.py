@@ -83,6 +83,17 @@ def test_a_recipe_gives_figures_beside_the_published_ones(folder: Path) -> None:
     assert {"cpu", "torch", "date", "threads"} <= set(result["machine"])
 
 
+def test_runs_of_other_seeds_are_kept_while_the_settings_are_the_same(folder: Path) -> None:
+    def seeds(text: str, *options: str) -> list[int]:
+        path = _recipe(folder, text)
+        CliRunner().invoke(app, ["reproduce", str(path), "--data", str(folder), *options], catch_exceptions=False)
+        return [run["seed"] for run in json.loads((folder / "results" / "small.json").read_text())["runs"]]
+
+    assert seeds(LAST_OUT, "--seed", "2") == [2]
+    assert seeds(LAST_OUT, "--seed", "1") == [1, 2]
+    assert seeds(LAST_OUT.replace("epochs = 2", "epochs = 1"), "--seed", "1") == [1]
+
+
 def test_the_same_seed_gives_the_same_figures(folder: Path) -> None:
     recipe = read_recipe(_recipe(folder, LAST_OUT))
     first, again = (reproduce(recipe, folder, seeds=[3])["runs"][0] for _ in range(2))
