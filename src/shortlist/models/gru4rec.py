@@ -43,8 +43,8 @@ class GRU4Rec:
 
     The authors step many sessions side by side, one event at a time: the hidden state is carried on, but no gradient
     flows back through it, and the negatives are the other sessions' targets of that step. Here whole sessions go through
-    ``nn.GRU``: gradients flow to a session's start, negatives are the targets of all steps of the batch, each item once,
-    and sessions are shuffled. ``benchmarks/gru4rec_fidelity.py`` compares the two on the same data. The cell that reads
+    ``nn.GRU``: gradients flow to a session's start, negatives are the targets of all steps of the batch's other sessions,
+    each item once, and sessions are shuffled. ``benchmarks/gru4rec_fidelity.py`` compares the two on the same data. The cell that reads
     items without an embedding (the release's third mode) is left out.
     """
 
@@ -176,12 +176,20 @@ class GRU4RecNetwork(nn.Module):
                 found.columns,
                 temperature=settings.temperature,
                 log_prob=log_prob,
+                masked_columns=found.own_columns,
                 weights=found.weights,
             )
         rows = partial(losses.top1_max, elu=settings.elu)
         if settings.loss == "bpr_max":
             rows = partial(losses.bpr_max, regularization=settings.regularization, elu=settings.elu)
-        return losses.blocked(rows, queries / settings.temperature, candidates, found.columns, weights=found.weights)
+        return losses.blocked(
+            rows,
+            queries / settings.temperature,
+            candidates,
+            found.columns,
+            masked_columns=found.own_columns,
+            weights=found.weights,
+        )
 
     def _query(self, states: Tensor) -> Tensor:
         if self.item_bias is None:

@@ -37,6 +37,7 @@ def sampled_softmax(
     temperature: float = 1.0,
     log_prob: Tensor | None = None,
     masked: Tensor | None = None,
+    masked_columns: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy over a sample of the items, in which each query's positive stands.
@@ -44,11 +45,14 @@ def sampled_softmax(
     ``queries`` (B, D) and ``candidates`` (M, D): the positive of query b is candidate ``columns[b]``, and a logit is their
     dot product over ``temperature``. ``log_prob`` (M,) is the log of the chance to meet a candidate in the sample;
     subtracting it makes the sampled softmax estimate the full one (Bengio & Senécal 2008; Yi et al. 2019,
-    "Sampling-bias-corrected neural modeling", eq. 3). ``masked`` (B, M) candidates do not count.
+    "Sampling-bias-corrected neural modeling", eq. 3). ``masked`` (B, M) candidates do not count, nor do
+    those that ``masked_columns`` (B, S) lists for each query, its positive excepted.
     """
     rows = softmax_rows(columns)
     if masked is not None:
         rows = _without(masked, rows)
+    if masked_columns is not None:
+        rows = _without_columns(masked_columns, columns, rows)
     return _mean_of(rows, queries, candidates, 1 / temperature, log_prob, weights)
 
 
@@ -57,6 +61,21 @@ def _without(masked: Tensor, rows: Rows) -> Rows:
 
     def masked_rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
         logits[:, : masked.shape[1]].masked_fill_(masked[block], -torch.inf)
+        return rows(logits, block)
+
+    return masked_rows
+
+
+def _without_columns(masked: Tensor, columns: Tensor, rows: Rows) -> Rows:
+    """The same rows with the logits in the columns ``masked`` (R, S) out of the way, but for those in ``columns`` (R,)."""
+
+    def masked_rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
+        begins = torch.arange(len(logits), device=logits.device) * logits.shape[1]  # (R,) of each row, laid out flat
+        flat, own = logits.view(-1), begins + columns[block]
+        kept = flat[own]
+        others = (begins[:, None] + masked[block]).flatten()
+        flat.index_copy_(0, others, flat.new_full((len(others),), -torch.inf))
+        flat.index_copy_(0, own, kept)
         return rows(logits, block)
 
     return masked_rows
@@ -124,11 +143,16 @@ def top1_max(scores: Tensor, columns: Tensor, *, elu: float = 0.0) -> Tensor:
 
 
 def _max_parts(scores: Tensor, columns: Tensor, elu: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The positives' scores (R, 1), all scores (R, M), and the negatives' softmax (R, M), 0 for the positive."""
+    """The positives' scores (R, 1), all scores (R, M), and the negatives' softmax (R, M), 0 for the positive.
+
+    A score of -inf is no negative.
+    """
+    left_out = scores == -torch.inf
+    scores = scores.masked_fill(left_out, 0)
     if elu:
         scores = F.elu(scores, alpha=elu)
     column = columns[:, None]
-    weights = torch.softmax(scores.scatter(1, column, -torch.inf), dim=1)
+    weights = torch.softmax(scores.masked_fill(left_out, -torch.inf).scatter(1, column, -torch.inf), dim=1)
     return scores.gather(1, column), scores, weights
 
 
@@ -138,10 +162,17 @@ def blocked(
     candidates: Tensor,
     columns: Tensor,
     *,
+    masked_columns: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """The mean of ``loss(scores, columns)`` (R,) over scores (R, M) that are never in memory all at once."""
-    return _mean_of(differentiated(loss, columns), queries, candidates, 1.0, None, weights)
+    """The mean of ``loss(scores, columns)`` (R,) over scores (R, M) that are never in memory all at once.
+
+    Scores in the ``masked_columns`` (R, S) are -inf, but for those in ``columns``.
+    """
+    rows = differentiated(loss, columns)
+    if masked_columns is not None:
+        rows = _without_columns(masked_columns, columns, rows)
+    return _mean_of(rows, queries, candidates, 1.0, None, weights)
 
 
 def mse(scores: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -19,6 +19,7 @@ class Predictions:
     weights: Tensor | None  # (M,)
     negatives: Tensor | None  # (M, N) of its own, or (N,) shared
     columns: Tensor | None  # (M,) where the item stands among shared negatives
+    own_columns: Tensor | None  # (M, S) where all targets of the same sequence stand among them; repeats fill it up
 
 
 def recent(requests: Requests, width: int) -> tuple[Tensor, Tensor]:
@@ -59,10 +60,16 @@ def predictions(hidden: Tensor, examples: Examples) -> Predictions:
     negatives = examples.negatives
     if negatives is not None and negatives.dim() == 3:
         negatives = negatives.flatten(0, 1)[chosen]
+    columns = own_columns = None
+    if examples.target_column is not None:
+        columns = examples.target_column.flatten()[chosen]  # (M,)
+        row = chosen.div(steps, rounding_mode="floor")
+        own_columns = torch.where(examples.items[row] > 0, examples.target_column[row], columns[:, None])
     return Predictions(
         queries if queries.dtype == torch.float64 else queries.float(),  # losses are summed in full precision
         examples.items.flatten()[chosen],
         None if examples.weights is None else examples.weights.flatten()[chosen],
         negatives,
-        None if examples.target_column is None else examples.target_column.flatten()[chosen],
+        columns,
+        own_columns,
     )

@@ -60,6 +60,23 @@ def test_losses_of_score_rows_are_the_same_in_blocks(loss: Callable[[Tensor, Ten
     _same(value, plain, (queries, candidates))
 
 
+def test_listed_columns_do_not_count_but_for_the_positive() -> None:
+    queries, candidates, columns, weights = _problem(300, 20)
+    listed = torch.randint(0, 20, (300, 4), generator=torch.Generator().manual_seed(2))
+    listed[:, 0] = columns
+    masked = torch.zeros(300, 20, dtype=torch.bool).scatter_(1, listed, True).scatter_(1, columns[:, None], False)
+    scores = (queries @ candidates.T).masked_fill(masked, -torch.inf)
+    plain = losses.mean(torch.nn.functional.cross_entropy(scores, columns, reduction="none"), weights)
+    value = losses.sampled_softmax(queries, candidates, columns, masked_columns=listed, weights=weights)
+    _same(value, plain, (queries, candidates))
+    value = losses.blocked(losses.bpr_max, queries, candidates, columns, masked_columns=listed, weights=weights)
+    loops = [
+        losses.bpr_max(torch.cat((row[own, None], row[~hidden & (torch.arange(20) != own)]))[None], torch.tensor([0]))
+        for row, own, hidden in zip(queries @ candidates.T, columns, masked, strict=True)
+    ]
+    _same(value, losses.mean(torch.cat(loops), weights), (queries, candidates))
+
+
 @pytest.mark.parametrize("corrected", [False, True])
 def test_bfloat16_comes_close_for_any_shape(corrected: bool) -> None:
     for num, num_candidates in ((3, 5), (300, 257), (256, 512), (513, 1000)):

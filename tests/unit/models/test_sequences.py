@@ -64,6 +64,16 @@ def test_the_step_that_predicts_is_the_targets_own_or_the_one_named() -> None:
     assert named.queries.tolist() == [[0, 1], [2, 3], [6, 7]]
 
 
+def test_the_targets_of_ones_own_sequence_are_told_apart() -> None:
+    """They are sure to be in the batch's sample, so they must not stand in it as if they had been drawn."""
+    items, column = torch.tensor([[4, 5, 0], [0, 6, 4]]), torch.tensor([[0, 1, 0], [0, 2, 0]])
+    found = predictions(torch.zeros(2, 3, 1), Examples(Requests(), items, target_column=column))
+    assert found.columns is not None
+    assert found.own_columns is not None
+    assert found.columns.tolist() == [0, 1, 2, 0]
+    assert [set(row) for row in found.own_columns.tolist()] == [{0, 1}, {0, 1}, {0, 2}, {0, 2}]
+
+
 @pytest.mark.parametrize("probability", [0.2, 0.5])
 def test_dropout_drops_its_share_and_keeps_the_mean(probability: float) -> None:
     torch.manual_seed(0)
