@@ -110,13 +110,16 @@ def train(
 @click.option(
     "--metrics", default="hr@10,ndcg@10,recall@20,mrr@10,coverage@10", show_default=True, help="Separated by commas."
 )
+@click.option("--repeats", is_flag=True, help="Items that the user has met may be found again.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the report as JSON.")
 @_as_json
-def evaluate(bundle: str, events: str | None, metrics: str, out: Path | None, as_json: bool) -> None:
+def evaluate(bundle: str, events: str | None, metrics: str, repeats: bool, out: Path | None, as_json: bool) -> None:
     """Evaluate BUNDLE on the part kept from its training (or on later EVENTS), beside popularity, item-kNN and ALS."""
     from shortlist import workflow
 
-    standing = workflow.evaluate_bundle(workflow.load(bundle), events=events, metrics=metrics.split(","))
+    standing = workflow.evaluate_bundle(
+        workflow.load(bundle), events=events, metrics=metrics.split(","), exclude_seen=not repeats
+    )
     if out is not None:
         standing.reports["bundle"].save(out)
     if as_json:

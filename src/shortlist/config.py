@@ -17,7 +17,7 @@ from shortlist.index import AnyIndex
 from shortlist.models import AnyModel, TwoTower
 from shortlist.training import Training
 
-Split = Literal["auto", "time", "last_out", "random", "none"]
+Split = Literal["auto", "time", "last_out", "sessions", "random", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class DataConfig:
 
     format: str | None = None
     schema: dict[str, Any] = field(default_factory=dict)
-    split: Split = "auto"  # by time where there are timestamps, else last-out
+    split: Split = "auto"  # whole sessions; of users by time where there are timestamps, else last-out
     valid: float = 0.1
     test: float = 0.1
     seed: int = 0  # of a random split

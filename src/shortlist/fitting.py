@@ -17,6 +17,7 @@ from shortlist.contracts import (
     Filter,
     LearnsUsers,
     ModelSettings,
+    Ranker,
     Requests,
     Retriever,
     Sampling,
@@ -79,11 +80,8 @@ def fit(
     resolved = (training or Training()).resolve(settings.recommended)
     if settings.sampling.kind == "ratings" and resolved.metric == Training().metric:
         resolved = replace(resolved, metric="rmse")
-    if getattr(settings, "sparse", False) and resolved.optimizer == "adam":
-        raise SettingsError(
-            f"{type(settings).__name__}.sparse gradients are not for Adam, which moves every row at every step. "
-            'Set training.optimizer = "adagrad", with a learning_rate of about 0.05, or sparse = false.'
-        )
+    if getattr(settings, "sparse", False):
+        _check_sparse(type(settings).__name__, resolved)
     folder = None if run_dir is None else Path(run_dir)
     part, held = train, validation
     if validation is None and resolved.patience is not None:
@@ -96,6 +94,23 @@ def fit(
         model = _fit_part(settings, train, None, found, candidates_from, candidates, exclude_seen, again, show)
     # What was kept for validation has been looked at as well, and is history when the model serves.
     return replace(model, dataset=train, trained_until=TrainedUntil.of(train))
+
+
+def _check_sparse(name: str, training: Training) -> None:
+    """Sparse gradients touch the rows of a batch alone: refuse what needs all of them."""
+    if training.optimizer == "adam":
+        raise SettingsError(
+            f"{name}.sparse gradients are not for Adam, which moves every row at every step. "
+            'Set training.optimizer = "adagrad", with a learning_rate of about 0.05, or sparse = false.'
+        )
+    if training.clip_norm is not None:
+        raise SettingsError(
+            f"{name}.sparse gradients cannot be clipped. Set training.clip_norm to None, or sparse = false."
+        )
+    if training.optimizer == "sgd" and training.weight_decay:
+        raise SettingsError(
+            f"{name}.sparse gradients and training.weight_decay do not go together with SGD. Leave one out, or use Adagrad."
+        )
 
 
 def _solve(settings: ModelSettings, train: Dataset, *, seed: int) -> Model:
@@ -126,6 +141,11 @@ def _fit_part(
         torch.manual_seed(training.seed)
         network = settings.build(catalogue)
     assert isinstance(network, Trainable)
+    if candidates_from is not None and not isinstance(network, Ranker):
+        raise SettingsError(
+            f"{type(settings).__name__} is a retriever: it does not learn from candidate lists. Fit it by itself, and give it "
+            "to Recommender(…, ranker=model), where it re-ranks by its own scores."
+        )
     if isinstance(network, LearnsUsers):
         network.forget_users((train.events.lengths == 0).nonzero().squeeze(1))
     model = Model(settings, network, train, catalogue, TrainedUntil.of(train), training)
@@ -163,8 +183,9 @@ def _run(
     show: bool,
 ) -> TrainingLog:
     if batches.num_examples == 0:
+        what = "sequence with a liked event after another" if isinstance(batches, SequenceBatches) else "liked event"
         raise TrainingError(
-            "There is nothing to learn from: no liked events in this part. Check schema.positive and the split."
+            f"There is nothing to learn from: no {what} in this part. Check schema.positive and the split."
         )
     assert model.training is not None
     identity = {
@@ -237,7 +258,16 @@ def _validator(model: Model, validation: Dataset, metric: str, funnel: Funnel | 
             shortlist = _rank_everything(model)
         return _figures(shortlist, batches, metric, model.catalogue)
 
-    return validate
+    def on_the_cpu() -> dict[str, float]:
+        """Requests and indexes lie in the CPU's memory; a network that trains elsewhere comes over for a while."""
+        device = next(model.network.parameters()).device
+        model.network.to("cpu")
+        try:
+            return validate()
+        finally:
+            model.network.to(device)
+
+    return on_the_cpu
 
 
 def _figures(

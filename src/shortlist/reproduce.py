@@ -126,11 +126,10 @@ def reproduce(recipe: Recipe, data: str | Path, *, seeds: Sequence[int] = (), sh
     runs = [_run(recipe, train, valid, test, whole, seed, show=show) for seed in (seeds or recipe.seeds)]
     return {
         "title": recipe.title,
-        "settings": {"model": repr(recipe.model), "training": repr(recipe.training), "protocol": repr(recipe.protocol)},
+        "settings": {name: repr(getattr(recipe, name)) for name in ("data", "protocol", "model", "training")},
         "runs": runs,
         "mean": _mean(runs),
         "published": [dataclasses.asdict(row) for row in recipe.published],
-        "machine": facts() | {"threads": torch.get_num_threads()},
     }
 
 
@@ -209,6 +208,7 @@ def _run(
         "validation": _figures(validation),
         "test": _figures(report),
         "protocol": report.protocol,
+        "machine": facts() | {"threads": torch.get_num_threads()},
     }
 
 

@@ -10,9 +10,18 @@ from typing import Any, Literal
 import torch
 
 from shortlist.bundle import read_bundle
-from shortlist.config import DataConfig, RunConfig
+from shortlist.config import DataConfig, RunConfig, Split
 from shortlist.contracts import ModelSettings, When
-from shortlist.data import Dataset, hold_back, read_dataset, read_later, split_by_time, split_last_out, split_random
+from shortlist.data import (
+    Dataset,
+    hold_back,
+    read_dataset,
+    read_later,
+    split_by_time,
+    split_last_out,
+    split_random,
+    split_sessions,
+)
 from shortlist.data.batches import evaluation_batches
 from shortlist.errors import DataError, SettingsError
 from shortlist.evaluation import Comparison, Report, compare, evaluate_predictions
@@ -184,20 +193,25 @@ def baselines(train: Dataset) -> dict[str, Recommender]:
     return {name: Recommender(fit(settings, train)) for name, settings in kinds.items()}
 
 
-def evaluate_bundle(recommender: Recommender, *, events: Any = None, metrics: Sequence[str] = METRICS) -> Standing:
+def evaluate_bundle(
+    recommender: Recommender, *, events: Any = None, metrics: Sequence[str] = METRICS, exclude_seen: bool = True
+) -> Standing:
     """Evaluate a recommender on the part held out of its training, or on later ``events``, beside the baselines.
 
-    The baselines are fitted on everything that came before that part: they may know more recent events than the model.
+    The baselines are fitted on everything that came before that part (of sessions: on all others): they may know more
+    recent events than the model.
     """
     test = recommender.held_out if events is None else read_later(events, recommender.dataset)
     if test is None:
         raise DataError(
             "The bundle was trained on everything and keeps no part to evaluate on. Give a file of later events."
         )
-    ours = evaluate(recommender, test, metrics=metrics)
+    ours = evaluate(recommender, test, metrics=metrics, exclude_seen=exclude_seen)
     reports = {"bundle": ours}
-    for name, other in baselines(test.before()).items():
-        reports[name] = evaluate(other, test, metrics=metrics)
+    held_sessions = events is None and test.schema.sequence == "session"
+    known = recommender.dataset.without_rows(test.events.lengths > 0) if held_sessions else test.before()
+    for name, other in baselines(known).items():
+        reports[name] = evaluate(other, test, metrics=metrics, exclude_seen=exclude_seen)
     watched = "ndcg@10" if "ndcg@10" in ours.per_user else next(iter(ours.per_user))
     differences = {name: compare(ours, report, metric=watched) for name, report in reports.items() if name != "bundle"}
     return Standing(reports, differences)
@@ -221,12 +235,16 @@ def read_and_split(events: Any, config: DataConfig, *, items: Any = None, users:
     )
     split = config.split
     if split == "auto":
-        split = "last_out" if dataset.events.times is None else "time"
+        by_order: Split = "last_out" if dataset.events.times is None else "time"
+        split = "sessions" if dataset.schema.sequence == "session" else by_order
     if split == "none":
         return Prepared(dataset, dataset, None, None, "nothing kept for evaluation")
     if split == "time":
         train_part, valid, test = split_by_time(dataset, valid=config.valid, test=config.test)
         return Prepared(dataset, train_part, valid, test, "by time")
+    if split == "sessions":
+        train_part, valid, test = split_sessions(dataset, valid=config.valid, test=config.test)
+        return Prepared(dataset, train_part, valid, test, "whole sessions")
     if split == "last_out":
         train_part, valid, test = split_last_out(dataset)
         return Prepared(dataset, train_part, valid, test, "each user's last events")

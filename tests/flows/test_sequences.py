@@ -79,10 +79,37 @@ def test_the_command_line_trains_a_funnel_with_it(
     assert [row["rank"] for row in shown] == [1, 2, 3]
 
 
+def test_a_retriever_does_not_learn_from_candidate_lists(shop_files: Any) -> None:
+    dataset = sl.read_dataset(shop_files.events)
+    train, _, test = sl.split_by_time(dataset, valid=0, test=0.1)
+    model = sl.fit(sl.Popularity(), train)
+    with pytest.raises(sl.SettingsError, match=r"SASRec is a retriever: it does not learn from candidate lists"):
+        sl.fit(sl.SASRec(embedding_dim=8), test, candidates_from=model)
+
+
+def test_the_command_line_splits_sessions_whole_and_compares_with_what_others_did(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    lines = [" ".join(f"i{(start + step) % CIRCLE:02d}" for step in range(5)) for start in range(60)]
+    (tmp_path / "visits.txt").write_text("\n".join(lines))
+    trained = run("train", tmp_path / "visits.txt", "--format", "sessions", "--retriever", "gru4rec",
+                  "--set", 'data.schema.sequence="session"', "--set", "exclude_seen=false", "--set", "training.epochs=2",
+                  "--set", "retriever.hidden=[8]", "--out", tmp_path / "a.bundle")  # fmt: skip
+    assert trained.exit_code == 0, trained.output
+    assert "whole sessions: train 240, validation 24, test 24 events" in trained.output
+    report = json.loads(run("evaluate", tmp_path / "a.bundle", "--repeats", "--metrics", "hr@5", "--json").stdout)
+    assert {"bundle", "popularity", "item-kNN", "ALS"} == set(report)
+    (found,) = report["item-kNN"]["metrics"]
+    assert found["value"] > 0.2  # from all other sessions; from the test's own first events it could not be
+
+
 def test_sparse_gradients_need_an_optimiser_that_takes_them(sessions: sl.Dataset) -> None:
     settings = sl.GRU4Rec(hidden=(8,), negatives=4, sparse=True)
     with pytest.raises(sl.SettingsError, match=r"sparse gradients are not for Adam"):
         sl.fit(settings, sessions, training=sl.Training(epochs=1))
+    clipped = sl.Training(epochs=1, optimizer="adagrad", learning_rate=0.1, clip_norm=1.0)
+    with pytest.raises(sl.SettingsError, match=r"sparse gradients cannot be clipped"):
+        sl.fit(settings, sessions, training=clipped)
     training = sl.Training(epochs=3, optimizer="adagrad", learning_rate=0.1, patience=None)
     model = sl.fit(settings, sessions, training=training)
     assert model.log is not None

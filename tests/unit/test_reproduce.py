@@ -80,7 +80,7 @@ def test_a_recipe_gives_figures_beside_the_published_ones(folder: Path) -> None:
     values = [run["test"]["ndcg@10"]["value"] for run in result["runs"]]
     assert result["mean"]["ndcg@10"] == pytest.approx(sum(values) / 2, abs=1e-4)
     assert all("sampled" in run["protocol"] and run["validation"] and run["minutes"] >= 0 for run in result["runs"])
-    assert {"cpu", "torch", "date", "threads"} <= set(result["machine"])
+    assert all({"cpu", "torch", "date", "threads"} <= set(run["machine"]) for run in result["runs"])
 
 
 def test_runs_of_other_seeds_are_kept_while_the_settings_are_the_same(folder: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from shortlist.contracts import (
 )
 from shortlist.data.dataset import Dataset
 from shortlist.data.sample import Positives, SharedSample, draw_negatives
+from shortlist.errors import SettingsError
 from shortlist.features import running_total, spans
 
 
@@ -205,6 +207,8 @@ def evaluation_batches(
     many requests drawn at random. What the row had met before is excluded from the answers unless ``exclude_seen`` is
     false.
     """
+    if moments not in get_args(When):
+        raise SettingsError(f"moments is {moments!r}. It is one of: {', '.join(get_args(When))}.")
     liked, events = dataset.positives(), dataset.events
     own, ends = liked.own().nonzero().squeeze(1), liked.events.offsets[1:]
     if moments == "first":

@@ -88,9 +88,15 @@ class Dataset:
 
     def before(self) -> Dataset:
         """The known history as a data set of its own: what may be learnt from before this part."""
-        own = self.own()
-        events = self.events.select(~own)
-        context = None if self.context is None else self.context.take((~own).nonzero().squeeze(1))
+        return self._only(~self.own())
+
+    def without_rows(self, rows: Tensor) -> Dataset:
+        """The same without the events of the rows where ``rows`` (R,) is true, all that is left being the part's own."""
+        return self._only(~rows[self.events.rows()])
+
+    def _only(self, kept: Tensor) -> Dataset:
+        events = self.events.select(kept)
+        context = None if self.context is None else self.context.take(kept.nonzero().squeeze(1))
         return replace(self, events=events, target_start=events.offsets[:-1], context=context)
 
     def describe(self) -> str:

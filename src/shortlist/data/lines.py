@@ -24,7 +24,13 @@ def read_lines(source: Any, *, format: str) -> Table:
     path = Path(source) if isinstance(source, str | Path) else None
     if path is None or not path.is_file():
         raise DataError(f"Format {format!r} reads a text file with a sequence in each line; found {source!r}.")
-    words = pl.Series("item_id", path.read_text(encoding="utf-8").splitlines()).str.extract_all(r"\S+")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} cannot be read as UTF-8 text: {error}. Format {format!r} is ids between blanks."
+        ) from error
+    words = pl.Series("item_id", text.splitlines()).str.extract_all(r"\S+")
     lines = words.to_frame()
     if format == "user_items":
         owner, lines = "user_id", lines.with_columns(pl.col("item_id").list.first().alias("user_id"))

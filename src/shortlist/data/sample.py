@@ -83,7 +83,7 @@ class SharedSample:
         drawn = weight / weight.sum()  # (I+1,) each item's chance to be one draw
         self._ends = None if sampling.popularity_power == 0 else drawn.cumsum(0)
         share = counts.double() / counts.sum().clamp(min=1)
-        absent = self.num * torch.log1p(-drawn)
+        absent = self.num * torch.log1p(-drawn) if self.num else torch.zeros_like(drawn)
         if self.in_batch:
             absent += targets_a_batch * torch.log1p(-share)
         self._log_prob = torch.log(-torch.expm1(absent)).float()  # (I+1,) of being in the sample at all

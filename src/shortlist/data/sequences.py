@@ -23,7 +23,8 @@ class SequenceBatches:
     ``batch_size`` is how many sequences a batch has on average: batches are cut where they have equally many events, and
     hold sequences of about one length, so that there is little padding. With ``windows="last"`` a longer sequence is cut
     to its last events, as SASRec's authors do; with ``"all"`` it gives several stretches, cut at other places in each
-    epoch. Where the data is ``strict`` a target is predicted from the last event of an earlier time.
+    epoch. Where the data is ``strict`` a target is predicted from the last event of an earlier time; of a long sequence
+    those targets are left out whose time began before their stretch.
 
     Lengths and numbers of rows are rounded up to few different shapes (rows that are added are empty), because libraries
     prepare a matrix product anew for each shape, which takes longer than the product.
@@ -77,9 +78,9 @@ class SequenceBatches:
         part = slice(int(cuts[step]), int(cuts[step + 1]))
         rows, starts, lengths = rows[part], starts[part], lengths[part]
         events = self.events
-        added = int(_rounded(torch.tensor(len(rows)))) - len(rows)
+        added = int(_rounded(torch.tensor(max(len(rows), 1)))) - len(rows)
         rows, starts, lengths = (nn.functional.pad(part, (0, added)) for part in (rows, starts, lengths))
-        steps = torch.arange(int(self._width(lengths).max()))
+        steps = torch.arange(max(int(self._width(lengths).max()), 1))
         inside = steps < lengths[:, None]  # (B, T)
         places = torch.where(inside, starts[:, None] + steps, 0)
         history = torch.where(inside, events.items[places].long(), 0)
@@ -145,7 +146,10 @@ class SequenceBatches:
             # Targets [starts, stops) are predicted from the inputs one place earlier, a row's first ones also from what
             # is known before the part's own events and still fits.
             before = torch.maximum(self._begins[row], stops - 1 - width)
-            inputs = torch.where(starts == self._first[row], torch.minimum(starts - 1, before), starts - 1)
+            known = torch.maximum(before, self._known_until[starts] - 1)  # where the first target's own history ends
+            inputs = torch.where(starts == self._first[row], torch.minimum(starts - 1, before), known)
+            useful = self._known_until[stops - 1] > inputs  # not all of one time that began earlier
+            row, inputs, stops = row[useful], inputs[useful], stops[useful]
             lengths = stops - 1 - inputs
             self._epoch = (epoch, *self._batched(self._rows[row], inputs, lengths, generator))
         return self._epoch[1:]

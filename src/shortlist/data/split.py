@@ -39,8 +39,8 @@ def split_by_time(dataset: Dataset, *, valid: float = 0.1, test: float = 0.1) ->
     train = cut(dataset, starts=dataset.target_start, stops=before_valid, strict=True)
     return (
         train,
-        _with_note(cut(dataset, starts=before_valid, stops=before_test, strict=True), train, "valid"),
-        _with_note(cut(dataset, starts=before_test, stops=ends, strict=True), train, "test"),
+        with_note(cut(dataset, starts=before_valid, stops=before_test, strict=True), train, "valid"),
+        with_note(cut(dataset, starts=before_test, stops=ends, strict=True), train, "test"),
     )
 
 
@@ -72,8 +72,8 @@ def split_last_out(dataset: Dataset) -> tuple[Dataset, Dataset, Dataset]:
     train = cut(whole, starts=dataset.target_start, stops=second)
     return (
         train,
-        _with_note(cut(whole, starts=second, stops=torch.minimum(second + 1, ends)), train, "valid"),
-        _with_note(cut(whole, starts=last, stops=torch.minimum(last + 1, ends)), train, "test"),
+        with_note(cut(whole, starts=second, stops=torch.minimum(second + 1, ends)), train, "valid"),
+        with_note(cut(whole, starts=last, stops=torch.minimum(last + 1, ends)), train, "test"),
     )
 
 
@@ -104,7 +104,7 @@ def split_random(
         + _counts(dataset.events.rows(), ~dataset.own(), dataset.events.num_rows),
     )
     parts = [
-        _with_note(_gather(dataset, (learnt | (place == part)).nonzero().squeeze(1), place), train, name)
+        with_note(_gather(dataset, (learnt | (place == part)).nonzero().squeeze(1), place), train, name)
         for part, name in ((1, "valid"), (2, "test"))
     ]
     return train, parts[0], parts[1]
@@ -257,7 +257,7 @@ def _gather(dataset: Dataset, chosen: Tensor, place: Tensor | None) -> Dataset:
     return replace(dataset, events=gathered, target_start=offsets[1:] - own, context=context)
 
 
-def _with_note(part: Dataset, train: Dataset, name: str) -> Dataset:
+def with_note(part: Dataset, train: Dataset, name: str) -> Dataset:
     """Count what the part asks for that training cannot know."""
     own = part.targets()
     cold_items = int((train.events.item_counts()[own.items.long()] == 0).sum())

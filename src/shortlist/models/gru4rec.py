@@ -67,8 +67,10 @@ class GRU4Rec:
     recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-3, "batch_size": 128}
 
     def __post_init__(self) -> None:
-        if not self.hidden or min(self.hidden) < 1:
-            raise SettingsError(f"GRU4Rec.hidden is {self.hidden}. It holds the width of each GRU layer, at least one.")
+        if not isinstance(self.hidden, tuple) or not self.hidden or min(self.hidden) < 1:
+            raise SettingsError(
+                f"GRU4Rec.hidden is {self.hidden}. It is a tuple of each GRU layer's width, such as (100,)."
+            )
         for name in ("embedding_dim", "history"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"GRU4Rec.{name} is {getattr(self, name)}. It is a whole number of 1 or more.")

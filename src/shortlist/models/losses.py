@@ -152,7 +152,9 @@ def _max_parts(scores: Tensor, columns: Tensor, elu: float) -> tuple[Tensor, Ten
     if elu:
         scores = F.elu(scores, alpha=elu)
     column = columns[:, None]
-    weights = torch.softmax(scores.masked_fill(left_out, -torch.inf).scatter(1, column, -torch.inf), dim=1)
+    left_out = left_out.scatter(1, column, True)
+    alone = left_out.all(1, keepdim=True)  # no negative at all
+    weights = torch.softmax(scores.masked_fill(left_out & ~alone, -torch.inf), dim=1).masked_fill(left_out, 0)
     return scores.gather(1, column), scores, weights
 
 
@@ -195,5 +197,5 @@ def list_softmax(scores: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
 def mean(rows: Tensor, weights: Tensor | None = None) -> Tensor:
     """The mean of ``rows`` (R,), each counting ``weights`` (R,) times."""
     if weights is None:
-        return rows.mean()
+        return rows.sum() / max(len(rows), 1)
     return (rows * weights).sum() / weights.sum().clamp(min=1e-9)

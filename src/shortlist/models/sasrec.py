@@ -23,6 +23,7 @@ from shortlist.models.transformer import BLOCKS, Block
 
 Loss = Literal["bce", "gbce", "softmax", "sampled_softmax"]
 Similarity = Literal["dot", "cosine"]
+Windows = Literal["all", "last"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class SASRec:
     calibration: float = 0.75
     similarity: Similarity = "dot"
     temperature: float = 1.0
-    windows: Literal["all", "last"] = "all"
+    windows: Windows = "all"
     epsilon: float = 1e-8
 
     recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 128}
@@ -68,7 +69,9 @@ class SASRec:
             raise SettingsError(f"SASRec.dropout is {self.dropout}. It is a share from 0 to below 1.")
         if not self.temperature > 0:
             raise SettingsError(f"SASRec.temperature is {self.temperature}. It is a number above 0.")
-        for name, choices in (("block", Block), ("loss", Loss), ("similarity", Similarity)):
+        if not 0 <= self.calibration <= 1:
+            raise SettingsError(f"SASRec.calibration is {self.calibration}. It is a number from 0 to 1.")
+        for name, choices in (("block", Block), ("loss", Loss), ("similarity", Similarity), ("windows", Windows)):
             value, known = getattr(self, name), get_args(choices)
             if value not in known:
                 raise SettingsError(
@@ -184,10 +187,12 @@ class SASRecNetwork(nn.Module):
         assert found.negatives is not None
         positive = (queries * self.embed_items(found.items)).sum(1) / self.settings.temperature  # (M,)
         if self.settings.loss == "bce":
-            against = torch.einsum("md,mnd->mn", queries, self.embed_items(found.negatives))
+            against = (queries[:, None] * self.embed_items(found.negatives)).sum(2)  # (M, N)
             return losses.bce(positive, against / self.settings.temperature, found.weights)
-        against = queries @ self.embed_items(found.negatives).T / self.settings.temperature  # (M, N)
-        against = against.float().masked_fill(found.items[:, None] == found.negatives, -torch.inf)
+        against = (queries @ self.embed_items(found.negatives).T).to(
+            queries.dtype
+        ) / self.settings.temperature  # (M, N)
+        against = against.masked_fill(found.items[:, None] == found.negatives, -torch.inf)
         return losses.softmax(positive, against, found.weights)
 
     def _compared(self, vectors: Tensor) -> Tensor:

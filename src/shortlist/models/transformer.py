@@ -64,7 +64,8 @@ class CausalAttention(nn.Module):
         return found if self.output is None else self.output(found)
 
     def _heads(self, states: Tensor) -> Tensor:
-        return states.view(*states.shape[:2], self.num_heads, -1).transpose(1, 2)
+        size = states.shape[2] // self.num_heads
+        return states.view(*states.shape[:2], self.num_heads, size).transpose(1, 2)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """The same in three steps: on a CPU faster than the fused one in bfloat16, and with dropout."""

@@ -14,6 +14,7 @@ from shortlist.data import Dataset, read_dataset, split_last_out
 from shortlist.data.sample import Positives
 from shortlist.data.sequences import SequenceBatches
 from shortlist.features import running_total
+from shortlist.models import SASRec
 
 
 def _dataset(lengths: list[int], **columns: list[object]) -> Dataset:
@@ -176,3 +177,20 @@ def test_the_chance_to_be_in_a_shared_sample_is_what_it_is(dataset: Dataset) -> 
         drawn[examples.negatives] += 1
         chance[examples.negatives] = examples.negatives_log_prob.exp()
     torch.testing.assert_close(drawn[1:] / 3000, chance[1:], atol=0.04, rtol=0)
+
+
+@pytest.mark.parametrize("loss", ["bce", "softmax", "sampled_softmax"])
+def test_where_whole_windows_have_one_time_what_can_be_predicted_is_and_nothing_breaks(loss: str) -> None:
+    base = _dataset([120])
+    times = torch.arange(3).repeat_interleave(40)
+    events = replace(base.events, times=times, strict=True)
+    dataset = replace(base, events=events)
+    settings = SASRec(embedding_dim=4, history=10, loss=loss, negatives=2)  # type: ignore[arg-type]
+    batches = SequenceBatches(dataset, settings.sampling, batch_size=1, seed=0)
+    network = settings.build(dataset.catalogue())
+    found = 0
+    for step in range(batches.num_steps):
+        examples = batches.get(0, step)
+        found += int((examples.items > 0).sum())
+        assert torch.isfinite(network.loss(examples))  # type: ignore[operator]
+    assert found > 0

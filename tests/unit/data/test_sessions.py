@@ -34,6 +34,9 @@ def test_lines_of_a_user_and_items(tmp_path: Path) -> None:
     assert dataset.events.offsets.tolist() == [0, 0, 2, 3]
     with pytest.raises(DataError, match="reads a text file with a sequence in each line"):
         read_dataset(pl.DataFrame({"user_id": [1]}), format="user_items")
+    path.write_bytes(b"u1 \xff\xfe")
+    with pytest.raises(DataError, match="cannot be read as UTF-8"):
+        read_dataset(path, format="user_items")
 
 
 def test_the_last_sessions_are_held_whole(tmp_path: Path) -> None:
@@ -45,6 +48,15 @@ def test_the_last_sessions_are_held_whole(tmp_path: Path) -> None:
     assert valid.targets().items.tolist() == [2, 4, 3]  # all but the session's first
     with pytest.raises(SettingsError, match="leave none for train"):
         split_sessions(dataset, valid=2, test=3)
+    with pytest.raises(SettingsError, match="from 0; found 1 and -1"):
+        split_sessions(dataset, valid=1, test=-1)
+
+
+def test_what_is_not_sessions_or_not_a_moment_is_refused(dataset: Dataset) -> None:
+    with pytest.raises(SettingsError, match="split_sessions is for sessions"):
+        split_sessions(dataset)
+    with pytest.raises(SettingsError, match=r"moments is 'every'. It is one of: first, each"):
+        next(evaluation_batches(dataset, history=2, moments="every"))  # type: ignore[arg-type]
 
 
 def test_sessions_go_by_the_time_of_their_first_event() -> None:

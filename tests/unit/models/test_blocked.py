@@ -101,3 +101,10 @@ def test_a_softmax_over_100_000_items_takes_less_than_300_mb() -> None:
     found = json.loads(done.stdout)
     assert (found["items"], found["targets"]) == (100_000, 4096)
     assert 0 < found["peak_mb"] < 300
+
+
+def test_a_positive_without_negatives_costs_nothing_that_learns() -> None:
+    scores, own = torch.tensor([[1.0, -torch.inf]], requires_grad=True), torch.tensor([0])
+    for loss in (losses.bpr_max, losses.top1_max):
+        (gradient,) = torch.autograd.grad(loss(scores, own).sum(), scores)
+        assert gradient.tolist() == [[0.0, 0.0]]

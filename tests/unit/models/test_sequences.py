@@ -52,6 +52,13 @@ def test_a_history_longer_than_the_window_unknown_items_and_repeats(name: str) -
     assert torch.isfinite(vectors).all()
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_no_requests_get_no_vectors(name: str) -> None:
+    network = MODELS[name].build(Catalogue(num_users=0, num_items=9)).eval()
+    nobody = Requests(torch.zeros(0).long(), torch.zeros(0, 3).long(), torch.zeros(0).long())
+    assert len(network.embed_requests(nobody)) == 0
+
+
 def test_the_step_that_predicts_is_the_targets_own_or_the_one_named() -> None:
     hidden = torch.arange(12.0).view(2, 3, 2)
     items = torch.tensor([[4, 0, 5], [0, 6, 0]])
@@ -98,6 +105,9 @@ def test_dropout_drops_its_share_and_keeps_the_mean(probability: float) -> None:
         (lambda: SASRec(block="author"), r"SASRec\.block is 'author'.*Did you mean 'authors'"),  # type: ignore[arg-type]
         (lambda: SASRec(dropout=1.0), r"SASRec\.dropout is 1\.0"),
         (lambda: SASRec(temperature=0.0), r"SASRec\.temperature is 0\.0"),
+        (lambda: SASRec(windows="lsat"), r"SASRec\.windows is 'lsat'.*Did you mean 'last'"),  # type: ignore[arg-type]
+        (lambda: SASRec(calibration=75), r"SASRec\.calibration is 75"),
+        (lambda: GRU4Rec(hidden=100), r"GRU4Rec\.hidden is 100\. It is a tuple"),  # type: ignore[arg-type]
         (lambda: SASRec(history=0), r"SASRec\.history is 0"),
         (lambda: GRU4Rec(hidden=()), r"GRU4Rec\.hidden is \(\)"),
         (lambda: GRU4Rec(loss="bprmax"), r"GRU4Rec\.loss is 'bprmax'.*Did you mean 'bpr_max'"),  # type: ignore[arg-type]
