@@ -3,7 +3,8 @@
     python benchmarks/gru4rec_fidelity.py --data DIR [--epochs 5] [--peer "command that prints the release's figures"]
 
 Trains on Diginetica without its last tenth of sessions (in the file's order), by the release's settings: hidden 100, tied
-embeddings, 2,048 shared negatives by the square root of their popularity, cross-entropy with logQ, Adagrad. Judged by
+embeddings, 2,048 shared negatives by the square root of their popularity, cross-entropy with logQ, Adagrad, sessions in
+their order. Judged by
 the last item of each held-out session among all items, repeats allowed; items that training has not met are left out of
 sessions, and sessions whose last item is such are skipped. Writes ``benchmarks/results/gru4rec_fidelity.json``.
 """
@@ -25,7 +26,7 @@ import shortlist as sl
 from shortlist.machine import facts
 
 RESULTS = Path(__file__).parent / "results" / "gru4rec_fidelity.json"
-SETTINGS = sl.GRU4Rec(hidden=(100,), negatives=2048, popularity_power=0.5, logq=1.0, sparse=True)
+SETTINGS = sl.GRU4Rec(hidden=(100,), negatives=2048, popularity_power=0.5, logq=1.0, shuffled=False, sparse=True)
 METRICS = ["recall@20", "mrr@20", "ndcg@10"]
 
 

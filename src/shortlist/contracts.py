@@ -203,6 +203,7 @@ class Sampling:
     popularity_power: float = (
         0.0  # shared negatives are drawn by the items' training counts to this power; 0: uniformly
     )
+    shuffled: bool = True  # False: sequences come in the order of their last events, so that the newest are learnt last
     windows: Literal["all", "last"] = "all"  # of a sequence longer than the history: every event, or its last ones
 
 

@@ -14,6 +14,7 @@ from shortlist.data.dataset import Dataset
 from shortlist.data.sample import Positives, SharedSample, draw_negatives
 from shortlist.features import running_total
 
+BATCHES_A_CHUNK = 16  # where sequences come in order, so many batches' worth are shuffled among each other
 STEPS_AN_OCTAVE = 8  # shapes are rounded up by at most an eighth, so that few different ones occur
 
 
@@ -28,6 +29,9 @@ class SequenceBatches:
 
     Lengths and numbers of rows are rounded up to few different shapes (rows that are added are empty), because libraries
     prepare a matrix product anew for each shape, which takes longer than the product.
+
+    Sequences are shuffled, or with ``shuffled=False`` come in the order of their last events (without times, in that of
+    their ids), but for a shuffle among some neighbouring batches.
 
     Everything depends on (seed, epoch, step) alone: see :class:`~shortlist.contracts.Batches`.
     """
@@ -157,16 +161,30 @@ class SequenceBatches:
     def _batched(
         self, rows: Tensor, starts: Tensor, lengths: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        width = self._width(lengths)
-        order = torch.argsort(width + torch.rand(len(lengths), generator=generator))
+        width, chunk = self._width(lengths), self._chunks(rows, lengths)
+        by_width = width + torch.rand(len(lengths), generator=generator)
+        order = torch.argsort(chunk * (self.sampling.history + 2) + by_width)
         filled, turn = width[order].cumsum(0), torch.arange(len(order))
         batch = ((filled - 1) * self._num_steps).div(filled[-1], rounding_mode="floor")  # (W,) of each stretch
         batch = (torch.minimum(batch, turn) - turn).cummin(0).values + turn  # no batch is left out,
         batch = torch.maximum(batch, self._num_steps - len(order) + turn)  # not even the last ones
-        place = torch.randperm(self._num_steps, generator=generator)
+        begin = torch.searchsorted(batch, torch.arange(self._num_steps))  # (steps,) the first stretch of each batch
+        place = torch.argsort(torch.argsort(chunk[order[begin]] + torch.rand(self._num_steps, generator=generator)))
         order = order[torch.argsort(place[batch], stable=True)]
         cuts = running_total(torch.bincount(place[batch], minlength=self._num_steps))
         return rows[order], starts[order], lengths[order], cuts
+
+    def _chunks(self, rows: Tensor, lengths: Tensor) -> Tensor:
+        """The number (W,) of the chunk that each stretch is shuffled in: one for all, or some for stretches in order."""
+        if self.sampling.shuffled:
+            return torch.zeros_like(rows)
+        events = self.events
+        last = rows if events.times is None else events.times[events.offsets[rows + 1] - 1]
+        order = torch.argsort(last, stable=True)
+        filled = lengths[order].cumsum(0)
+        chunk = torch.zeros_like(rows)
+        chunk[order] = (filled - 1) * self._num_steps // (filled[-1] * BATCHES_A_CHUNK)
+        return chunk
 
     def _width(self, lengths: Tensor) -> Tensor:
         """The steps (W,) that stretches of these lengths take up in a batch."""

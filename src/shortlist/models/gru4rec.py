@@ -38,13 +38,14 @@ class GRU4Rec:
     sample (``sampled_softmax``), ``bpr_max`` with its ``regularization``, or ``top1_max``; the last two see scores through
     an ELU with alpha ``elu`` (0: as they are). ``history`` is the longest stretch of a session that is read at once.
     With ``similarity="cosine"`` scores are cosines without item biases, divided by ``temperature`` in training.
-    ``sparse`` gradients hold only the items that a batch meets: many times faster where the catalogue is large, and for
+    ``shuffled=False`` keeps sessions in their order in time, so that the newest are learnt last, as the authors do: what
+    comes next is nearer to them. ``sparse`` gradients hold only the items that a batch meets: many times faster where the catalogue is large, and for
     Adagrad, the authors' optimiser, alone.
 
     The authors step many sessions side by side, one event at a time: the hidden state is carried on, but no gradient
     flows back through it, and the negatives are the other sessions' targets of that step. Here whole sessions go through
     ``nn.GRU``: gradients flow to a session's start, negatives are the targets of all steps of the batch's other sessions,
-    each item once, and sessions are shuffled. ``benchmarks/gru4rec_fidelity.py`` compares the two on the same data. The cell that reads
+    each item once. ``benchmarks/gru4rec_fidelity.py`` compares the two on the same data. The cell that reads
     items without an embedding (the release's third mode) is left out.
     """
 
@@ -62,6 +63,7 @@ class GRU4Rec:
     elu: float = 0.0
     similarity: Similarity = "dot"
     temperature: float = 1.0
+    shuffled: bool = True
     sparse: bool = False
 
     recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-3, "batch_size": 128}
@@ -96,7 +98,11 @@ class GRU4Rec:
         """Sequences with a target after each step, and a sample of items that the batch shares."""
         shared = 0 if self.loss == "softmax" else self.negatives
         return Sampling(
-            "sequences", history=self.history, shared_negatives=shared, popularity_power=self.popularity_power
+            "sequences",
+            history=self.history,
+            shared_negatives=shared,
+            popularity_power=self.popularity_power,
+            shuffled=self.shuffled,
         )
 
     def build(self, catalogue: Catalogue) -> nn.Module:
@@ -180,6 +186,7 @@ class GRU4RecNetwork(nn.Module):
                 log_prob=log_prob,
                 masked_columns=found.own_columns,
                 weights=found.weights,
+                corrects_positive=False,
             )
         rows = partial(losses.top1_max, elu=settings.elu)
         if settings.loss == "bpr_max":

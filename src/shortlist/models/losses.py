@@ -39,6 +39,7 @@ def sampled_softmax(
     masked: Tensor | None = None,
     masked_columns: Tensor | None = None,
     weights: Tensor | None = None,
+    corrects_positive: bool = True,
 ) -> Tensor:
     """Cross-entropy over a sample of the items, in which each query's positive stands.
 
@@ -47,8 +48,14 @@ def sampled_softmax(
     subtracting it makes the sampled softmax estimate the full one (Bengio & Senécal 2008; Yi et al. 2019,
     "Sampling-bias-corrected neural modeling", eq. 3). ``masked`` (B, M) candidates do not count, nor do
     those that ``masked_columns`` (B, S) lists for each query, its positive excepted.
+
+    The positive of a query is in its sample for sure. Corrected like the others, as is usual, a rare one outweighs the
+    rest and stops to learn early; with ``corrects_positive`` false it stands for itself alone, as it does in the full
+    softmax (Khrylchenko et al. 2025, "Correcting the LogQ correction", without its weights).
     """
     rows = softmax_rows(columns)
+    if log_prob is not None and not corrects_positive:
+        rows = _with_positive(log_prob[columns], columns, rows)
     if masked is not None:
         rows = _without(masked, rows)
     if masked_columns is not None:
@@ -64,6 +71,18 @@ def _without(masked: Tensor, rows: Rows) -> Rows:
         return rows(logits, block)
 
     return masked_rows
+
+
+def _with_positive(more: Tensor, columns: Tensor, rows: Rows) -> Rows:
+    """The same rows with ``more`` (R,) on the logits in ``columns`` (R,)."""
+
+    def raised_rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
+        flat = logits.view(-1)
+        own = torch.arange(len(logits), device=logits.device) * logits.shape[1] + columns[block]
+        flat.index_copy_(0, own, flat[own] + more[block].to(flat.dtype))
+        return rows(logits, block)
+
+    return raised_rows
 
 
 def _without_columns(masked: Tensor, columns: Tensor, rows: Rows) -> Rows:

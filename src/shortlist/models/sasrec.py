@@ -34,6 +34,7 @@ class SASRec:
     items (``softmax``), with ``negatives`` uniform ones that the batch shares (``sampled_softmax``), or with
     ``negatives`` of its own (``gbce`` with its ``calibration`` t; ``bce``, where they are never the user's positives).
     With ``similarity="cosine"`` scores are cosines, to be divided by a ``temperature`` such as 0.05 in training.
+    ``shuffled=False`` learns sequences in the order of their last events, the newest last in every epoch.
     ``windows`` says what is learnt of histories longer than the window: "all" of their events, or their "last" ones.
 
     The authors' model is ``SASRec(embedding_dim=50, block="authors", loss="bce", negatives=1, windows="last")``, trained
@@ -52,6 +53,7 @@ class SASRec:
     similarity: Similarity = "dot"
     temperature: float = 1.0
     windows: Windows = "all"
+    shuffled: bool = True
     epsilon: float = 1e-8
 
     recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 128}
@@ -91,6 +93,7 @@ class SASRec:
             shared_negatives=shared,
             in_batch=False,
             windows=self.windows,
+            shuffled=self.shuffled,
         )
 
     def build(self, catalogue: Catalogue) -> nn.Module:

@@ -141,6 +141,33 @@ def test_the_same_step_gives_the_same_examples_and_another_epoch_others(dataset:
     assert first.items.shape != other.items.shape or not torch.equal(first.items, other.items)
 
 
+def test_sequences_in_order_come_near_their_place_and_all_of_them_come() -> None:
+    dataset = _dataset([4] * 600)
+    batches = SequenceBatches(dataset, Sampling("sequences", history=5, shuffled=False), batch_size=2, seed=0)
+    users: list[int] = []
+    for step in range(batches.num_steps):
+        user = batches.get(0, step).requests.user
+        assert user is not None
+        users += user[user > 0].tolist()
+    assert sorted(users) == list(range(1, 601))
+    assert users != sorted(users)
+    assert max(abs(user - place) for place, user in enumerate(users, start=1)) <= 32  # 16 batches of 2
+
+
+def test_sequences_in_order_go_by_the_time_of_their_last_event() -> None:
+    frame = pl.DataFrame(
+        {"user_id": [user for user in range(100) for _ in range(3)], "item_id": list(range(300)),
+         "timestamp": [1000 * (99 - user) + event for user in range(100) for event in range(3)]}
+    )  # fmt: skip
+    dataset = read_dataset(frame)
+    batches = SequenceBatches(dataset, Sampling("sequences", history=5, shuffled=False), batch_size=1, seed=0)
+    first, last = (batches.get(0, step).requests.user for step in (0, batches.num_steps - 1))
+    assert first is not None
+    assert last is not None
+    assert first.max() > 80
+    assert last.max() < 20
+
+
 def test_own_negatives_are_never_the_users_positives_unless_the_loss_wants_them() -> None:
     dataset = _dataset([5, 4, 6, 7, 8])
     positives = Positives(dataset.events)

@@ -108,3 +108,15 @@ def test_a_positive_without_negatives_costs_nothing_that_learns() -> None:
     for loss in (losses.bpr_max, losses.top1_max):
         (gradient,) = torch.autograd.grad(loss(scores, own).sum(), scores)
         assert gradient.tolist() == [[0.0, 0.0]]
+
+
+def test_an_uncorrected_positive_stands_for_itself_alone() -> None:
+    queries, candidates, columns, weights = _problem(300, 20)
+    log_prob = torch.linspace(-5, -0.1, 20, dtype=torch.float64)
+    scores = queries @ candidates.T - log_prob
+    scores = scores.scatter_add(1, columns[:, None], log_prob[columns][:, None])
+    plain = losses.mean(torch.nn.functional.cross_entropy(scores, columns, reduction="none"), weights)
+    value = losses.sampled_softmax(
+        queries, candidates, columns, log_prob=log_prob, weights=weights, corrects_positive=False
+    )
+    _same(value, plain, (queries, candidates))
