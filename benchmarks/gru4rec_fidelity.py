@@ -1,6 +1,6 @@
 """GRU4Rec by whole sessions beside the authors' session-parallel training: quality after the same epochs.
 
-    python benchmarks/gru4rec_fidelity.py --data DIR [--epochs 5] [--peer "command that prints the release's figures"]
+    python benchmarks/gru4rec_fidelity.py --data DIR [--epochs 5] [--peer "a command that prints the release's figures"]
 
 Trains on Diginetica without its last tenth of sessions (in the file's order), by the release's settings: hidden 100, tied
 embeddings, 2,048 shared negatives by the square root of their popularity, cross-entropy with logQ, Adagrad, sessions in
@@ -15,7 +15,6 @@ import argparse
 import json
 import shlex
 import subprocess
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,50 +50,53 @@ def last_only(test: sl.Dataset) -> sl.Dataset:
     return replace(test, target_start=ends - (test.events.lengths > 0).long())
 
 
-def main() -> None:
-    """Train, judge after each epoch, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=133, help="sessions; 133 have as many targets as 512 steps")
-    parser.add_argument("--learning-rate", type=float, default=0.05)
-    parser.add_argument("--peer", help="a command that ends with a line of JSON")
-    arguments = parser.parse_args()
-    train, test = read(arguments.data / "diginetica" / "train_sessions.plain.txt")
-    test = last_only(test)
-    started = time.perf_counter()
-    model = sl.fit(
-        SETTINGS,
-        train,
-        training=sl.Training(
-            epochs=arguments.epochs,
-            batch_size=arguments.batch,
-            optimizer="adagrad",
-            learning_rate=arguments.learning_rate,
-            patience=None,
-            precision="bfloat16",
-        ),
+def train_and_judge(
+    train: sl.Dataset, test: sl.Dataset, *, epochs: int, batch_size: int, rate: float
+) -> dict[str, Any]:
+    """Our figures after ``epochs`` epochs."""
+    training = sl.Training(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer="adagrad",
+        learning_rate=rate,
+        patience=None,
+        precision="bfloat16",
     )
+    model = sl.fit(SETTINGS, train, training=training)
     assert model.log is not None
     report = sl.evaluate(model, test, metrics=METRICS, exclude_seen=False)
-    ours: dict[str, Any] = {
-        "epochs": arguments.epochs,
-        "batch_size": arguments.batch,
-        "learning_rate": arguments.learning_rate,
+    return {
+        "learning_rate": rate,
+        "epochs": epochs,
+        "batch_size": batch_size,
         **{name: round(report[name].value, 4) for name in METRICS},
         "interval_95": {name: [round(report[name].low or 0, 4), round(report[name].high or 0, 4)] for name in METRICS},
         "sessions": report.num_users,
         "loss": [round(record.loss, 4) for record in model.log.epochs],
-        "seconds_an_epoch": round(model.log.seconds / arguments.epochs, 1),
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds_an_epoch": round(model.log.seconds / epochs, 1),
     }
-    print("ours", ours, flush=True)
-    theirs = None
-    if arguments.peer:
-        output = subprocess.run(shlex.split(arguments.peer), capture_output=True, text=True, check=True).stdout
-        theirs = json.loads(output.strip().splitlines()[-1])
-        print("theirs", theirs)
-    result = {"machine": facts(), "settings": repr(SETTINGS), "ours": ours, "release": theirs}
+
+
+def main() -> None:
+    """Train, judge, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=133, help="sessions; 133 have as many targets as 512 steps")
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=[0.05, 0.1])
+    parser.add_argument("--peer", action="append", default=[], help="a command that ends with a line of JSON")
+    arguments = parser.parse_args()
+    train, test = read(arguments.data / "diginetica" / "train_sessions.plain.txt")
+    test = last_only(test)
+    ours, release = [], []
+    for rate in arguments.learning_rates:
+        ours.append(train_and_judge(train, test, epochs=arguments.epochs, batch_size=arguments.batch, rate=rate))
+        print("ours", ours[-1], flush=True)
+    for command in arguments.peer:
+        output = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True).stdout
+        release.append(json.loads(output.strip().splitlines()[-1]))
+        print("release", release[-1], flush=True)
+    result = {"machine": facts(), "settings": repr(SETTINGS), "ours": ours, "release": release}
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 
 
