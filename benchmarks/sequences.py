@@ -39,6 +39,12 @@ CONTENDERS: dict[str, tuple[str, Any, int, str]] = {
     "SASRec gbce 256, ml-1m": ("ml-1m", sl.SASRec(**AUTHORS, loss="gbce", negatives=256), 128, "bfloat16"),
     "SASRec bce, beauty": ("beauty", sl.SASRec(**AUTHORS, history=50, loss="bce", negatives=1), 128, "bfloat16"),
     "GRU4Rec, diginetica, 512": ("diginetica", sl.GRU4Rec(hidden=(100,), negatives=2048, sparse=True), 133, "bfloat16"),
+    "GRU4Rec, diginetica, 2048": (
+        "diginetica",
+        sl.GRU4Rec(hidden=(100,), negatives=2048, sparse=True),
+        532,
+        "bfloat16",
+    ),
     "GRU4Rec, diginetica, 64": ("diginetica", sl.GRU4Rec(hidden=(100,), negatives=2048, sparse=True), 17, "bfloat16"),
 }
 
