@@ -25,13 +25,14 @@ from shortlist.data.batches import evaluation_batches
 from shortlist.data.sample import Positives, draw_negatives
 from shortlist.errors import DataError, SettingsError, nearest
 from shortlist.evaluation import Report, evaluate, given_candidates
-from shortlist.fitting import fit, usual_moments
+from shortlist.fitting import fit
 from shortlist.funnel import Funnel
 from shortlist.index import Exact
 from shortlist.machine import facts
 from shortlist.model import Model
 from shortlist.models import AnyModel
 from shortlist.training import Training
+from shortlist.validating import usual_moments
 
 
 @dataclass(frozen=True, slots=True)

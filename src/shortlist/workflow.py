@@ -26,13 +26,14 @@ from shortlist.data.batches import evaluation_batches
 from shortlist.errors import DataError, SettingsError
 from shortlist.evaluation import Comparison, Report, compare, evaluate_predictions
 from shortlist.evaluation import evaluate as evaluate_ranking
-from shortlist.fitting import fit, usual_moments
+from shortlist.fitting import fit
 from shortlist.funnel import Funnel
 from shortlist.index import AnyIndex
 from shortlist.model import Model
 from shortlist.models import ALS, ItemKNN, Popularity
 from shortlist.recommender import Recommender
 from shortlist.training import Training
+from shortlist.validating import usual_moments
 
 RATING_METRICS = ("rmse", "mae")
 LABEL_METRICS = ("auc", "logloss", "gauc")

@@ -135,13 +135,13 @@ def gbce(
 
 
 def gbce_power(calibration: float, *, num_negatives: int, num_items: int) -> float:
-    """The power beta = a (t (1 - 1/a) + 1/a) for a = N / (I - 1) (gSASRec, eq. 8).
+    """The power beta = a (t (1 - 1/a) + 1/a) = 1 - t (1 - a) for a = N / (I - 1) (gSASRec, eq. 8).
 
     >>> gbce_power(0.0, num_negatives=4, num_items=100), round(gbce_power(1.0, num_negatives=4, num_items=100), 4)
     (1.0, 0.0404)
     """
     rate = num_negatives / max(num_items - 1, 1)
-    return rate * (calibration * (1 - 1 / rate) + 1 / rate)
+    return 1 - calibration * (1 - rate)
 
 
 def bpr_max(scores: Tensor, columns: Tensor, *, regularization: float = 0.0, elu: float = 0.0) -> Tensor:

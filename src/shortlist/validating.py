@@ -1,0 +1,105 @@
+"""A model in training and a validation part to the figure that early stopping watches, by the evaluation users run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from shortlist.contracts import (
+    Candidates,
+    CandidateSource,
+    Catalogue,
+    EvaluationBatch,
+    Filter,
+    Requests,
+    Retriever,
+    Stages,
+    When,
+)
+from shortlist.data.batches import evaluation_batches
+from shortlist.data.dataset import Dataset
+from shortlist.errors import TrainingError
+from shortlist.evaluation import evaluate as evaluate_ranking
+from shortlist.evaluation.pointwise import rmse
+from shortlist.features import blocks
+from shortlist.funnel import Funnel
+from shortlist.index import Exact
+from shortlist.model import Model, pair_scores
+
+MOST_VALIDATED = 10_000  # requests a validation during training looks at
+
+Validate = Callable[[], Mapping[str, float]]
+
+
+def usual_moments(part: Dataset) -> When:
+    """When a part is asked where nobody says it: sessions before each event, users before their first."""
+    return "each" if part.schema.sequence == "session" else "first"
+
+
+def validator(model: Model, validation: Dataset, metric: str, funnel: Funnel | None, exclude_seen: bool) -> Validate:
+    """What early stopping watches, computed by the evaluation that users run; ``funnel`` is what the model ranks in."""
+    if metric == "rmse":
+        return lambda: {"rmse": _rmse(model, validation)}
+    history = model.history if funnel is None else funnel.history
+    batches = list(
+        evaluation_batches(
+            validation,
+            history=history,
+            moments=usual_moments(validation),
+            most=MOST_VALIDATED,
+            exclude_seen=exclude_seen,
+        )
+    )
+    if not batches:
+        raise TrainingError("The validation part has no liked events. Give one that has, or none.")
+
+    def validate() -> dict[str, float]:
+        shortlist: Callable[..., Stages]
+        if funnel is not None:
+            shortlist = funnel.shortlist
+        elif isinstance(model.network, Retriever | CandidateSource):
+            shortlist = Funnel.of(model, index=Exact()).shortlist  # the item vectors have changed
+        else:
+            shortlist = _rank_everything(model)
+        return _figures(shortlist, batches, metric, model.catalogue)
+
+    def on_the_cpu() -> dict[str, float]:
+        """Requests and indexes lie in the CPU's memory; a network that trains elsewhere comes over for a while."""
+        device = next(model.network.parameters()).device
+        model.network.to("cpu")
+        try:
+            return validate()
+        finally:
+            model.network.to(device)
+
+    return on_the_cpu
+
+
+def _figures(
+    shortlist: Callable[..., Stages], batches: list[EvaluationBatch], metric: str, catalogue: Catalogue
+) -> dict[str, float]:
+    report = evaluate_ranking(shortlist, batches, metrics=(metric,), num_items=catalogue.num_items, bootstrap=0)
+    return {metric: report[metric].value}
+
+
+def _rank_everything(model: Model) -> Callable[..., Stages]:
+    """A ranker's answer when every item is a candidate: slow, and what judges a ranker that stands alone."""
+    items = torch.arange(model.dataset.num_items + 1)
+
+    def shortlist(requests: Requests, *, k: int, filter: Filter | None = None) -> Stages:
+        found: list[Candidates] = []
+        for rows in blocks(len(requests), max(1, 4_000_000 // len(items))):
+            scores = pair_scores(model.network, requests.take(rows), items.expand(len(rows), -1)).clone()
+            found.append(Candidates.top(scores, k, None if filter is None else filter.take(rows)))
+        best = Candidates(torch.cat([part.items for part in found]), torch.cat([part.scores for part in found]))
+        return Stages(best, best, best)
+
+    return shortlist
+
+
+def _rmse(model: Model, validation: Dataset) -> float:
+    ratings = validation.targets().ratings
+    if ratings is None:
+        raise TrainingError("The validation part has no ratings to predict.")
+    return rmse(model.score_events(validation).numpy(), ratings=ratings.numpy())
