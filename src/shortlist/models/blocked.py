@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 QUERIES = 256  # whose logits are in memory (and in cache) at a time,
 LOGITS = 1 << 24  # but no more than so many logits: 64 MB
-COLUMNS = 256  # the candidates of a sample are filled up to a multiple of this
+ROWS = 64  # blocks of queries are filled up to a multiple of this,
+COLUMNS = 256  # and the candidates of a sample are filled up to a multiple of this
 GATHERED = 1 << 22  # numbers in the vectors of own negatives that are in memory at a time
 
 # From a block's logits (R, M) and its place among the queries to the rows' losses (R,) and the logits' slopes (R, M).
@@ -111,7 +112,8 @@ class Blocked(torch.autograd.Function):
             memory = narrow.new_empty(size, len(narrow))  # used again: fresh memory costs as much as a product
             for start in range(0, len(queries), size):
                 block = slice(start, min(start + size, len(queries)))
-                missing = 0 if low == queries.dtype else size - (block.stop - start)
+                rows_here = block.stop - start
+                missing = 0 if low == queries.dtype else min(-rows_here % ROWS, size - rows_here)
                 scaled = queries[block] * scale
                 product = torch.mm(_filled(scaled.to(low), missing), narrow.T, out=memory[: len(scaled) + missing])
                 logits = product[: len(scaled)]  # (block, M)
