@@ -23,14 +23,19 @@ GATHERED = 1 << 22  # numbers in the vectors of own negatives that are in memory
 Rows = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
 
 
+def flat_places(logits: Tensor, columns: Tensor) -> Tensor:
+    """Where the ``columns`` (R, …) of each row of ``logits`` (R, M) lie in them laid out flat (R, …)."""
+    begins = torch.arange(len(logits), device=logits.device) * logits.shape[1]
+    return begins.view(-1, *(1,) * (columns.dim() - 1)) + columns
+
+
 def softmax_rows(columns: Tensor) -> Rows:
     """Cross-entropy of the candidates ``columns`` (R,) among all of them; the slopes lie where the logits lay."""
 
     def rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
         chance, column = torch.softmax(logits, dim=1, out=logits), columns[block]
         own = chance.gather(1, column[:, None]).squeeze(1)
-        place = torch.arange(len(chance), device=column.device) * chance.shape[1] + column
-        chance.view(-1).index_copy_(0, place, own - 1)  # scatter_ takes 20 times as long
+        chance.view(-1).index_copy_(0, flat_places(chance, column), own - 1)  # scatter_ takes 20 times as long
         wide = torch.float64 if own.dtype == torch.float64 else torch.float32
         return -torch.log(own.to(wide).clamp(min=torch.finfo(wide).tiny)), chance
 

@@ -10,17 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shortlist.contracts import Catalogue, Examples, Requests, Sampling
-from shortlist.errors import SettingsError, nearest
+from shortlist.errors import SettingsError
 from shortlist.models import losses
 from shortlist.models.layers import Dropout, Table
-from shortlist.models.sequences import last_state, predictions, recent
+from shortlist.models.sequences import check_choices, last_state, predictions, recent
 
 Loss = Literal["softmax", "sampled_softmax", "bpr_max", "top1_max"]
 Embedding = Literal["tied", "separate"]
@@ -86,12 +86,7 @@ class GRU4Rec:
             raise SettingsError(f"GRU4Rec.temperature is {self.temperature}. It is a number above 0.")
         if self.sparse and self.loss == "softmax":
             raise SettingsError("GRU4Rec.sparse is for a sample of the items, and loss = 'softmax' meets them all.")
-        for name, choices in (("embedding", Embedding), ("loss", Loss), ("similarity", Similarity)):
-            value, known = getattr(self, name), get_args(choices)
-            if value not in known:
-                raise SettingsError(
-                    f"GRU4Rec.{name} is {value!r}. It is one of: {', '.join(known)}.{nearest(str(value), known)}"
-                )
+        check_choices(self, {"embedding": Embedding, "loss": Loss, "similarity": Similarity})
 
     @property
     def sampling(self) -> Sampling:

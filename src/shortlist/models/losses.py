@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from shortlist.models.blocked import Blocked, GatheredNegatives, Rows, binary_rows, differentiated, softmax_rows
+from shortlist.models.blocked import (
+    Blocked,
+    GatheredNegatives,
+    Rows,
+    binary_rows,
+    differentiated,
+    flat_places,
+    softmax_rows,
+)
 
 DENSE_PER_NEGATIVE = 64  # candidates per negative up to which a product with all of them is faster than gathering
 
@@ -78,7 +86,7 @@ def _with_positive(more: Tensor, columns: Tensor, rows: Rows) -> Rows:
 
     def raised_rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
         flat = logits.view(-1)
-        own = torch.arange(len(logits), device=logits.device) * logits.shape[1] + columns[block]
+        own = flat_places(logits, columns[block])
         flat.index_copy_(0, own, flat[own] + more[block].to(flat.dtype))
         return rows(logits, block)
 
@@ -89,10 +97,9 @@ def _without_columns(masked: Tensor, columns: Tensor, rows: Rows) -> Rows:
     """The same rows with the logits in the columns ``masked`` (R, S) out of the way, but for those in ``columns`` (R,)."""
 
     def masked_rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
-        begins = torch.arange(len(logits), device=logits.device) * logits.shape[1]  # (R,) of each row, laid out flat
-        flat, own = logits.view(-1), begins + columns[block]
+        flat, own = logits.view(-1), flat_places(logits, columns[block])
         kept = flat[own]
-        others = (begins[:, None] + masked[block]).flatten()
+        others = flat_places(logits, masked[block]).flatten()
         flat.index_copy_(0, others, flat.new_full((len(others),), -torch.inf))
         flat.index_copy_(0, own, kept)
         return rows(logits, block)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shortlist.contracts import Catalogue, Examples, Requests, Sampling
-from shortlist.errors import SettingsError, nearest
+from shortlist.errors import SettingsError
 from shortlist.models import losses
 from shortlist.models.layers import Dropout, Table
-from shortlist.models.sequences import Predictions, predictions, recent
+from shortlist.models.sequences import Predictions, check_choices, predictions, recent
 from shortlist.models.transformer import BLOCKS, Block
 
 Loss = Literal["bce", "gbce", "softmax", "sampled_softmax"]
@@ -73,12 +73,7 @@ class SASRec:
             raise SettingsError(f"SASRec.temperature is {self.temperature}. It is a number above 0.")
         if not 0 <= self.calibration <= 1:
             raise SettingsError(f"SASRec.calibration is {self.calibration}. It is a number from 0 to 1.")
-        for name, choices in (("block", Block), ("loss", Loss), ("similarity", Similarity), ("windows", Windows)):
-            value, known = getattr(self, name), get_args(choices)
-            if value not in known:
-                raise SettingsError(
-                    f"SASRec.{name} is {value!r}. It is one of: {', '.join(known)}.{nearest(str(value), known)}"
-                )
+        check_choices(self, {"block": Block, "loss": Loss, "similarity": Similarity, "windows": Windows})
 
     @property
     def sampling(self) -> Sampling:

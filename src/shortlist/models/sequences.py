@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from shortlist.contracts import Examples, Requests
+from shortlist.errors import SettingsError, nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,17 @@ class Predictions:
     negatives: Tensor | None  # (M, N) of its own, or (N,) shared
     columns: Tensor | None  # (M,) where the item stands among shared negatives
     own_columns: Tensor | None  # (M, S) where all targets of the same sequence stand among them; repeats fill it up
+
+
+def check_choices(settings: object, choices: Mapping[str, object]) -> None:
+    """Refuse a setting that is none of the values its ``Literal`` type lists, with the nearest right one."""
+    for name, literal in choices.items():
+        value, known = getattr(settings, name), get_args(literal)
+        if value not in known:
+            raise SettingsError(
+                f"{type(settings).__name__}.{name} is {value!r}. It is one of: {', '.join(known)}."
+                f"{nearest(str(value), known)}"
+            )
 
 
 def recent(requests: Requests, width: int) -> tuple[Tensor, Tensor]:
@@ -41,12 +55,16 @@ def recent(requests: Requests, width: int) -> tuple[Tensor, Tensor]:
     return torch.where(inside, history.gather(1, place.clamp(max=history.shape[1] - 1)), 0), kept
 
 
+def last_step(states: Tensor, length: Tensor) -> Tensor:
+    """The states (B, 1, D) of the last steps of sequences (B, T, D); of an empty one, those of its first padding."""
+    return states[torch.arange(len(states), device=states.device), (length - 1).clamp(min=0)][:, None]
+
+
 def last_state(hidden: Tensor, length: Tensor) -> Tensor:
     """The hidden state (B, D) after each sequence's last event, from states (B, T, D); 0 for an empty one."""
     if hidden.shape[1] == 0:
         return hidden.new_zeros(len(hidden), hidden.shape[2])
-    last = hidden[torch.arange(len(hidden), device=hidden.device), (length - 1).clamp(min=0)]
-    return last.masked_fill((length == 0)[:, None], 0)
+    return last_step(hidden, length).squeeze(1).masked_fill((length == 0)[:, None], 0)
 
 
 def predictions(hidden: Tensor, examples: Examples) -> Predictions:

@@ -12,13 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shortlist.models.layers import Dropout
+from shortlist.models.sequences import last_step
 
 Block = Literal["authors", "pre_ln", "ligr"]
-
-
-def last_step(states: Tensor, length: Tensor) -> Tensor:
-    """The states (B, 1, D) of the last steps of sequences (B, T, D); of an empty one, those of its first padding."""
-    return states[torch.arange(len(states), device=states.device), (length - 1).clamp(min=0)][:, None]
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
