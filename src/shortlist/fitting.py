@@ -32,7 +32,7 @@ from shortlist.index import Exact
 from shortlist.model import Model, TrainedUntil
 from shortlist.training import Training, TrainingLog
 from shortlist.training import train as run_loop
-from shortlist.validating import Validate, validator
+from shortlist.validating import Judge, Validate, validator
 
 MOST_LISTS = 50_000  # candidate lists a ranker learns from: M x C labels and evidence lie in memory
 
@@ -41,7 +41,7 @@ def fit(
     settings: ModelSettings,
     train: Dataset,
     *,
-    validation: Dataset | None = None,
+    validation: Dataset | Judge | None = None,
     training: Training | None = None,
     candidates_from: Model | None = None,
     candidates: int = 200,
@@ -52,7 +52,8 @@ def fit(
 ) -> Model:
     """Fit one model on the own events of ``train``.
 
-    Early stopping watches ``training.metric`` on ``validation``; without one, each user's last event is kept from
+    Early stopping watches ``training.metric`` on ``validation``, a part or a function from the model to its figures by
+    name; without one, each user's last event is kept from
     training for it, and with ``refit`` the model is then fitted again on everything for the epochs found. With
     ``candidates_from`` a ranker first learns from the known history of ``train`` by sampled negatives, then from that
     retriever's candidates at the moments of ``train``'s own events, which must all be later than what the retriever saw.
@@ -69,7 +70,8 @@ def fit(
     if getattr(settings, "sparse", False):
         _check_sparse(type(settings).__name__, resolved)
     folder = None if run_dir is None else Path(run_dir)
-    part, held = train, validation
+    part: Dataset = train
+    held: Dataset | Judge | None = validation
     if validation is None and resolved.patience is not None:
         part, held = hold_last(train)
     model = _fit_part(settings, part, held, resolved, candidates_from, candidates, exclude_seen, folder, show)
@@ -112,7 +114,7 @@ def _solve(settings: ModelSettings, train: Dataset, *, seed: int) -> Model:
 def _fit_part(
     settings: ModelSettings,
     train: Dataset,
-    validation: Dataset | None,
+    validation: Dataset | Judge | None,
     training: Training,
     candidates_from: Model | None,
     candidates: int,

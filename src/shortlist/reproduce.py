@@ -32,7 +32,7 @@ from shortlist.machine import facts
 from shortlist.model import Model
 from shortlist.models import AnyModel
 from shortlist.training import Training
-from shortlist.validating import usual_moments
+from shortlist.validating import MOST_VALIDATED, usual_moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,12 @@ def _run(
 ) -> dict[str, Any]:
     began, protocol = time.perf_counter(), recipe.protocol
     training = dataclasses.replace(recipe.training, seed=seed)
-    model = fit(recipe.model, train, validation=valid, training=training, exclude_seen=protocol.exclude_seen, show=show)
+
+    def validate(model: Model) -> dict[str, float]:
+        report = judge(model, valid, train, protocol, seed=seed, most=MOST_VALIDATED)
+        return {each.metric: each.value for each in report.metrics}
+
+    model = fit(recipe.model, train, validation=validate, training=training, show=show)
     assert model.log is not None
     log = model.log
     validation = judge(model, valid, train, protocol, seed=seed)
@@ -213,15 +218,18 @@ def _run(
     }
 
 
-def judge(model: Model, part: Dataset, train: Dataset, protocol: Protocol, *, seed: int) -> Report:
-    """How well the model finds the own events of ``part``."""
+def judge(
+    model: Model, part: Dataset, train: Dataset, protocol: Protocol, *, seed: int, most: int | None = None
+) -> Report:
+    """How well the model finds the own events of ``part``, or of ``most`` of its requests, by the recipe's protocol."""
     funnel = Funnel.of(model, index=Exact())
     batches = evaluation_batches(
-        part, history=funnel.history, moments=usual_moments(part), exclude_seen=protocol.exclude_seen
+        part, history=funnel.history, moments=usual_moments(part), most=most, exclude_seen=protocol.exclude_seen
     )
     if protocol.negatives is not None:
         batches = _among_negatives(batches, train, protocol.negatives, seed=seed)
-    return evaluate(funnel.shortlist, batches, metrics=protocol.metrics, num_items=part.num_items)
+    bootstrap = 1000 if most is None else 0
+    return evaluate(funnel.shortlist, batches, metrics=protocol.metrics, num_items=part.num_items, bootstrap=bootstrap)
 
 
 def _among_negatives(

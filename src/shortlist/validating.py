@@ -30,6 +30,7 @@ from shortlist.model import Model, pair_scores
 MOST_VALIDATED = 10_000  # requests a validation during training looks at
 
 Validate = Callable[[], Mapping[str, float]]
+Judge = Callable[[Model], Mapping[str, float]]
 
 
 def usual_moments(part: Dataset) -> When:
@@ -37,8 +38,16 @@ def usual_moments(part: Dataset) -> When:
     return "each" if part.schema.sequence == "session" else "first"
 
 
-def validator(model: Model, validation: Dataset, metric: str, funnel: Funnel | None, exclude_seen: bool) -> Validate:
-    """What early stopping watches, computed by the evaluation that users run; ``funnel`` is what the model ranks in."""
+def validator(
+    model: Model, validation: Dataset | Judge, metric: str, funnel: Funnel | None, exclude_seen: bool
+) -> Validate:
+    """What early stopping watches, computed by the evaluation that users run; ``funnel`` is what the model ranks in.
+
+    ``validation`` may be a judge of one's own, which is shown the model and answers at least ``metric``.
+    """
+    if not isinstance(validation, Dataset):
+        judge = validation
+        return _on_the_cpu(model, lambda: judge(model))
     if metric == "rmse":
         return lambda: {"rmse": _rmse(model, validation)}
     history = model.history if funnel is None else funnel.history
@@ -64,8 +73,13 @@ def validator(model: Model, validation: Dataset, metric: str, funnel: Funnel | N
             shortlist = _rank_everything(model)
         return _figures(shortlist, batches, metric, model.catalogue)
 
-    def on_the_cpu() -> dict[str, float]:
-        """Requests and indexes lie in the CPU's memory; a network that trains elsewhere comes over for a while."""
+    return _on_the_cpu(model, validate)
+
+
+def _on_the_cpu(model: Model, validate: Validate) -> Validate:
+    """Requests and indexes lie in the CPU's memory; a network that trains elsewhere comes over for a while."""
+
+    def moved() -> Mapping[str, float]:
         device = next(model.network.parameters()).device
         model.network.to("cpu")
         try:
@@ -73,7 +87,7 @@ def validator(model: Model, validation: Dataset, metric: str, funnel: Funnel | N
         finally:
             model.network.to(device)
 
-    return on_the_cpu
+    return moved
 
 
 def _figures(

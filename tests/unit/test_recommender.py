@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
+import torch
 
 import shortlist as sl
 from shortlist.data import Dataset, hold_back, read_dataset
 from shortlist.errors import RequestError, ShortlistWarning, TrainingError
+from shortlist.model import Model
 from shortlist.recommender import Recommender
 
 QUICK = sl.Training(epochs=2, batch_size=32, patience=None)
@@ -250,6 +252,21 @@ def test_train_needs_no_validation_part(dataset: Dataset, timed: bool) -> None:
     assert made.funnel.retriever.log is not None
     assert made.funnel.retriever.log.best_metric is not None
     assert len(made.dataset.events) == len(dataset.events)
+
+
+def test_a_judge_of_ones_own_decides_which_epoch_is_best(dataset: Dataset) -> None:
+    figures = iter([0.1, 0.3, 0.2, 0.25])
+    shown: list[torch.Tensor] = []
+
+    def judge(model: Model) -> dict[str, float]:
+        shown.append(model.vectors().clone())
+        return {"ndcg@10": next(figures)}
+
+    training = sl.Training(epochs=4, batch_size=32, patience=None)
+    made = sl.fit(sl.MF(embedding_dim=8, negatives=8), dataset, validation=judge, training=training)
+    assert made.log is not None
+    assert (made.log.best_epoch, made.log.best_metric) == (2, 0.3)
+    assert torch.equal(made.vectors(), shown[1])
 
 
 def test_a_refit_uses_everything_for_the_epochs_found(dataset: Dataset) -> None:
