@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from shortlist.features import FeatureLayout, Features, Ragged
 from shortlist.interactions import Interactions
+from shortlist.pools import Pools
 
 When = Literal["first", "each"]  # a part is asked once per row, before its first own event, or before each of them
 
@@ -58,7 +59,7 @@ class Examples:
 
     Shared negatives are a sample of distinct items that also holds every target of the batch (so a target is a negative
     of the other requests): ``target_column`` says where each request's own stands. Without ``target_column`` they are
-    drawn apart from the targets.
+    drawn apart from the targets. With ``pools`` a target is a negative in its own group of requests alone.
 
     A sequence has a target for each of its steps (S = T): ``items[b, s]`` came after history step ``s``, or after
     ``step[b, s]`` where events of one time must not see each other. An item 0 is no target.
@@ -72,6 +73,7 @@ class Examples:
     negatives_log_prob: Tensor | None = None  # as negatives: log of the chance to be in the sample
     target_column: Tensor | None = None  # (B,), or (B, S) of sequences: the target's place among shared negatives
     step: Tensor | None = None  # (B, S) the last history step known before each target of a sequence
+    pools: Pools | None = None  # of the requests; None: one pool
     also_positive: Tensor | None = None  # (B, N) bool: shared negatives that are the user's other positives
     evidence: Tensor | None = None  # (B, S, E)
 

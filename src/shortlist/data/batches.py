@@ -60,7 +60,7 @@ class PairBatches:
         self._own = source.own().nonzero().squeeze(1)
         self._positives = Positives(events) if sampling.kind == "pairs" else None
         counts = torch.bincount(events.items[self._own].long(), minlength=events.num_items + 1)
-        self._shared = SharedSample(counts, sampling, targets_a_batch=batch_size)
+        self._shared = SharedSample(counts, sampling, targets_a_group=batch_size)
         self._epoch: tuple[int, Tensor] | None = None
 
     @property
@@ -96,17 +96,17 @@ class PairBatches:
         if sampling.negatives:
             drawn = draw_negatives(self._positives, rows, sampling.negatives, generator=generator)
             return Examples(requests, items[:, None], weights=weights, negatives=drawn[:, None])
-        sample, log_prob, column = self._shared.draw(items, generator=generator)
-        assert column is not None
-        other = self._positives.among(rows, sample)
-        other[torch.arange(len(rows)), column] = False  # the target itself
+        sample = self._shared.draw(items, generator=generator)
+        assert sample.columns is not None
+        other = self._positives.among(rows, sample.items)
+        other[torch.arange(len(rows)), sample.columns] = False  # the target itself
         return Examples(
             requests,
             items[:, None],
             weights=weights,
-            negatives=sample,
-            negatives_log_prob=log_prob,
-            target_column=column,
+            negatives=sample.items,
+            negatives_log_prob=sample.log_prob,
+            target_column=sample.columns,
             also_positive=other,
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -72,11 +74,20 @@ def draw_negatives(
     return drawn
 
 
-class SharedSample:
-    """The distinct items that all targets of a batch are compared with: some drawn, and perhaps the targets themselves."""
+class Sample(NamedTuple):
+    """Items that a batch is compared with."""
 
-    def __init__(self, counts: Tensor, sampling: Sampling, *, targets_a_batch: float) -> None:
-        """``counts`` (I+1,) are the items' training events, ``targets_a_batch`` the usual number of targets."""
+    items: Tensor  # (N,)
+    log_prob: Tensor  # (N,) the log of each one's chance to be in the sample
+    columns: Tensor | None  # (M,) where each target stands in its group's sample; None where targets do not join
+    own: tuple[int, ...]  # see Pools
+
+
+class SharedSample:
+    """The distinct items that targets are compared with: some drawn for all, and perhaps the targets of their group."""
+
+    def __init__(self, counts: Tensor, sampling: Sampling, *, targets_a_group: float) -> None:
+        """``counts`` (I+1,) are the items' training events, ``targets_a_group`` the usual number of targets."""
         self.num, self.in_batch, self.num_items = sampling.shared_negatives, sampling.in_batch, len(counts) - 1
         weight = counts.double() ** sampling.popularity_power
         weight[0] = 0
@@ -85,21 +96,28 @@ class SharedSample:
         share = counts.double() / counts.sum().clamp(min=1)
         absent = self.num * torch.log1p(-drawn) if self.num else torch.zeros_like(drawn)
         if self.in_batch:
-            absent += targets_a_batch * torch.log1p(-share)
+            absent += targets_a_group * torch.log1p(-share)
         self._log_prob = torch.log(-torch.expm1(absent)).float()  # (I+1,) of being in the sample at all
 
-    def draw(self, targets: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The sample (N,), the log of each one's chance to be in it (N,), and where each of ``targets`` (M,) stands in it.
-
-        The last is None where targets do not join.
-        """
+    def draw(
+        self, targets: Tensor, *, generator: torch.Generator, group: Tensor | None = None, num_groups: int = 1
+    ) -> Sample:
+        """A sample for ``targets`` (M,), of which those of one ``group`` (M,) meet each other; None: all do."""
         if self._ends is None:
             drawn = torch.randint(1, self.num_items + 1, (self.num,), generator=generator)
         else:
             points = torch.rand(self.num, generator=generator, dtype=torch.float64)
             drawn = torch.searchsorted(self._ends, points, right=True).clamp(max=self.num_items)
+        drawn = torch.unique(drawn)
         if not self.in_batch:
-            sample = torch.unique(drawn)
-            return sample, self._log_prob[sample], None
-        sample, place = torch.unique(torch.cat((targets, drawn)), return_inverse=True)
-        return sample, self._log_prob[sample], place[: len(targets)]
+            return Sample(drawn, self._log_prob[drawn], None, (len(drawn),) * (num_groups + 1))
+        width = self.num_items + 1
+        group = torch.zeros_like(targets) if group is None else group
+        column = torch.searchsorted(drawn, targets)
+        known = drawn[column.clamp(max=max(len(drawn) - 1, 0))] == targets if len(drawn) else targets < 0
+        others = (~known).nonzero().squeeze(1)
+        own, place = torch.unique(group[others] * width + targets[others], return_inverse=True)
+        begins = torch.searchsorted(own, torch.arange(num_groups + 1) * width)  # (G+1,)
+        column[others] = len(drawn) + place - begins[group[others]]
+        items = torch.cat((drawn, own % width))
+        return Sample(items, self._log_prob[items], column, tuple((len(drawn) + begins).tolist()))

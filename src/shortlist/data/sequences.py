@@ -5,6 +5,8 @@ It knows no model. An epoch has about equally many events in each batch, whateve
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -13,8 +15,10 @@ from shortlist.data.batches import mix
 from shortlist.data.dataset import Dataset
 from shortlist.data.sample import Positives, SharedSample, draw_negatives
 from shortlist.features import running_total
+from shortlist.pools import Pools
 
 BATCHES_A_CHUNK = 16  # where sequences come in order, so many batches' worth are shuffled among each other
+TARGETS_A_GROUP = 448  # so many targets, more or less, are negatives of each other: the work grows with it
 STEPS_AN_OCTAVE = 8  # shapes are rounded up by at most an eighth, so that few different ones occur
 
 
@@ -51,7 +55,8 @@ class SequenceBatches:
         if sampling.shared_negatives:
             counts = torch.bincount(chosen, minlength=events.num_items + 1)
             targets_a_batch = self._num_targets / max(self._num_steps, 1)
-            self._shared = SharedSample(counts, sampling, targets_a_batch=targets_a_batch)
+            self._num_groups = max(round(targets_a_batch / TARGETS_A_GROUP), 1)
+            self._shared = SharedSample(counts, sampling, targets_a_group=targets_a_batch / self._num_groups)
         self._epoch: tuple[int, Tensor, Tensor, Tensor, Tensor] | None = None
 
     def _find_targets(self) -> None:
@@ -100,24 +105,29 @@ class SequenceBatches:
         requests = Requests(rows, history, lengths, times)
         weights = None if events.weights is None else events.weights[following]
         generator = torch.Generator().manual_seed(mix(self.seed, epoch, step))
-        negatives = log_prob = column = None
+        examples = Examples(requests, items, weights=weights, step=known)
         if self.sampling.negatives:
-            negatives = self._draw(rows, items, generator)
-        elif self._shared is not None:
-            targets = wanted.flatten().nonzero().squeeze(1)
-            negatives, log_prob, place = self._shared.draw(items.flatten()[targets], generator=generator)
-            if place is not None:
-                column = torch.zeros(items.numel(), dtype=torch.int64)
-                column[targets] = place
-                column = column.view(items.shape)
-        return Examples(
-            requests,
-            items,
-            weights=weights,
-            negatives=negatives,
-            negatives_log_prob=log_prob,
+            return replace(examples, negatives=self._draw(rows, items, generator))
+        return examples if self._shared is None else self._with_sample(examples, self._shared, generator)
+
+    def _with_sample(self, examples: Examples, shared: SharedSample, generator: torch.Generator) -> Examples:
+        items, rows, groups = examples.items, len(examples.items), self._num_groups
+        targets = items.flatten().nonzero().squeeze(1)
+        cuts = [rows * group // groups for group in range(groups + 1)]
+        row = targets.div(items.shape[1], rounding_mode="floor")
+        group = torch.searchsorted(torch.tensor(cuts), row, right=True) - 1
+        sample = shared.draw(items.flatten()[targets], generator=generator, group=group, num_groups=groups)
+        column = None
+        if sample.columns is not None:
+            column = torch.zeros(items.numel(), dtype=torch.int64)
+            column[targets] = sample.columns
+            column = column.view(items.shape)
+        return replace(
+            examples,
+            negatives=sample.items,
+            negatives_log_prob=sample.log_prob,
             target_column=column,
-            step=known,
+            pools=Pools(tuple(cuts), sample.own),
         )
 
     def _draw(self, rows: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:

@@ -6,14 +6,16 @@ taken in its type. What is computed of a block's logits is in the ``rows`` funct
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-QUERIES = 256  # whose logits are in memory (and in cache) at a time,
+from shortlist.pools import Pools
+
+QUERIES = 512  # whose logits are in memory (and in cache) at a time,
 LOGITS = 1 << 24  # but no more than so many logits: 64 MB
 ROWS = 64  # blocks of queries are filled up to a multiple of this,
 COLUMNS = 256  # and the candidates of a sample are filled up to a multiple of this
@@ -87,6 +89,20 @@ def _filled(rows: Tensor, missing: int) -> Tensor:
     return F.pad(rows, (0, 0, 0, missing)) if missing else rows
 
 
+def _met(values: Tensor, common: int, own: slice) -> Tensor:
+    """The first ``common`` of the values (M, …) and those of a group's own; no copy where they are neighbours."""
+    return values[: own.stop] if own.start == common else torch.cat((values[:common], values[own]))
+
+
+def _even(rows: slice, size: int, multiple: int) -> Iterator[slice]:
+    """Blocks of at most ``size`` of the rows, about equally long."""
+    num = rows.stop - rows.start
+    each = -(-num // max(-(-num // size), 1))
+    each = min(each + -each % multiple, size)
+    for start in range(rows.start, rows.stop, max(each, 1)):
+        yield slice(start, min(start + each, rows.stop))
+
+
 class Blocked(torch.autograd.Function):
     """The weighted mean of ``rows`` over logits ``scale * q·c - log_prob`` of queries (R, D) and candidates (M, D).
 
@@ -103,41 +119,47 @@ class Blocked(torch.autograd.Function):
         scale: float,
         log_prob: Tensor | None,
         weights: Tensor,
+        pools: Pools,
     ) -> Tensor:
         share = weights / weights.sum().clamp(min=1e-9)  # (R,)
         total = queries.new_zeros(())
         to_queries, to_candidates = torch.empty_like(queries), torch.zeros_like(candidates)
-        low, num = _low_precision(queries), len(candidates)
-        size = max(1, min(QUERIES, LOGITS // max(num, 1)))
+        low, common = _low_precision(queries), pools.own[0]
+        wide = 1 if low == queries.dtype or log_prob is None else COLUMNS
+        most = max(own.stop - own.start for _, own in pools) + common
+        most += -most % wide
+        size = max(1, min(QUERIES, LOGITS // max(most, 1)))
         with torch.autocast(queries.device.type, enabled=False):
             narrow, correction = candidates.to(low), None if log_prob is None else log_prob.to(low)
-            if correction is not None and low != queries.dtype:
-                filler = -num % COLUMNS
-                narrow, correction = F.pad(narrow, (0, 0, 0, filler)), F.pad(correction, (0, filler), value=torch.inf)
-            memory = narrow.new_empty(size, len(narrow))  # used again: fresh memory costs as much as a product
-            for start in range(0, len(queries), size):
-                block = slice(start, min(start + size, len(queries)))
-                rows_here = block.stop - start
-                missing = 0 if low == queries.dtype else min(-rows_here % ROWS, size - rows_here)
-                scaled = queries[block] * scale
-                product = torch.mm(_filled(scaled.to(low), missing), narrow.T, out=memory[: len(scaled) + missing])
-                logits = product[: len(scaled)]  # (block, M)
-                if correction is not None:
-                    logits.sub_(correction)
-                values, slopes = rows(logits, block)
-                total += (values * share[block]).sum()
-                slopes = _filled(slopes.to(low), missing)
-                part = share[block, None]
-                to_queries[block] = (slopes @ narrow)[: len(scaled)].to(queries.dtype) * (scale * part)
-                weighted = _filled((scaled * part).to(low), missing)
-                to_candidates += (slopes.T @ weighted)[:num]
+            memory = narrow.new_empty(size * most)  # used again: fresh memory costs as much as a product
+            for of_pool, own in pools:
+                met, less = _met(narrow, common, own), None if correction is None else _met(correction, common, own)
+                num, missing = len(met), -len(met) % wide
+                if less is not None:
+                    met, less = _filled(met, missing), F.pad(less, (0, missing), value=torch.inf)
+                for block in _even(of_pool, size, 1 if low == queries.dtype else ROWS):
+                    here = block.stop - block.start
+                    missing = 0 if low == queries.dtype else min(-here % ROWS, size - here)
+                    scaled = queries[block] * scale
+                    out = memory[: (here + missing) * len(met)].view(here + missing, len(met))
+                    logits = torch.mm(_filled(scaled.to(low), missing), met.T, out=out)[:here]
+                    if less is not None:
+                        logits.sub_(less)
+                    values, slopes = rows(logits, block)
+                    total += (values * share[block]).sum()
+                    slopes = _filled(slopes.to(low), missing)
+                    part = share[block, None]
+                    to_queries[block] = (slopes @ met)[:here].to(queries.dtype) * (scale * part)
+                    to_met = slopes.T @ _filled((scaled * part).to(low), missing)
+                    to_candidates[:common] += to_met[:common]
+                    to_candidates[own] += to_met[common:num]
         context.save_for_backward(to_queries, to_candidates)
         return total
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         to_queries, to_candidates = context.saved_tensors
-        return None, to_queries * gradient, to_candidates * gradient, None, None, None
+        return None, to_queries * gradient, to_candidates * gradient, None, None, None, None
 
 
 class GatheredNegatives(torch.autograd.Function):

@@ -33,8 +33,8 @@ class GRU4Rec:
 
     ``hidden`` are the widths of the GRU layers; the last one is the width of the item vectors that scores compare with.
     ``embedding="tied"`` feeds the same vectors in, ``"separate"`` others of ``embedding_dim`` numbers. ``loss`` compares
-    the next item with all items (``softmax``), or with the batch's other targets and ``negatives`` more, drawn by
-    popularity to the power ``popularity_power``: cross-entropy corrected by ``logq`` times the log chance to be in that
+    the next item with all items (``softmax``), or with the batch's other targets (of a large batch, with those of its
+    group of some 450) and ``negatives`` more, drawn by popularity to the power ``popularity_power``: cross-entropy corrected by ``logq`` times the log chance to be in that
     sample (``sampled_softmax``), ``bpr_max`` with its ``regularization``, or ``top1_max``; the last two see scores through
     an ELU with alpha ``elu`` (0: as they are). ``history`` is the longest stretch of a session that is read at once.
     With ``similarity="cosine"`` scores are cosines without item biases, divided by ``temperature`` in training.
@@ -44,7 +44,7 @@ class GRU4Rec:
 
     The authors step many sessions side by side, one event at a time: the hidden state is carried on, but no gradient
     flows back through it, and the negatives are the other sessions' targets of that step. Here whole sessions go through
-    ``nn.GRU``: gradients flow to a session's start, negatives are the targets of all steps of the batch's other sessions,
+    ``nn.GRU``: gradients flow to a session's start, negatives are the targets of all steps of the group's other sessions,
     each item once. ``benchmarks/gru4rec_fidelity.py`` compares the two on the same data. The cell that reads
     items without an embedding (the release's third mode) is left out.
     """
@@ -139,11 +139,16 @@ class GRU4RecNetwork(nn.Module):
     def forward(self, history: Tensor) -> Tensor:
         """Hidden states (B, T, D) after each step of the histories (B, T); those of padding mean nothing."""
         table = self.items if self.inputs is None else self.inputs
-        states: Tensor = self.embedding_dropout(table.lookup(history))
+        return self._states(table.lookup(history))
+
+    def _states(self, inputs: Tensor) -> Tensor:
+        """The hidden states (B, T, D) after inputs (B, T, …)."""
+        states: Tensor = self.embedding_dropout(inputs)
+        if not states.shape[1]:
+            return states.new_zeros(len(states), 0, self.items.width)
         for layer in self.layers:
-            if history.shape[1]:
-                states = self.dropout(layer(states)[0])
-        return states if history.shape[1] else states.new_zeros(len(history), 0, self.items.width)
+            states = self.dropout(layer(states)[0])
+        return states
 
     def embed_requests(self, requests: Requests) -> Tensor:
         """Vectors (B, D+1), or (B, D) of cosines: the state after the last known event, 0 for an empty history."""
@@ -152,25 +157,27 @@ class GRU4RecNetwork(nn.Module):
 
     def embed_items(self, items: Tensor) -> Tensor:
         """Vectors (…, D+1), or (…, D) of cosines, of items (…)."""
-        vectors = self.items.lookup(items)
-        if self.item_bias is None:
-            return F.normalize(vectors, dim=-1)
-        return torch.cat((vectors, self.item_bias.lookup(items)), dim=-1)
+        bias = None if self.item_bias is None else self.item_bias.lookup(items)
+        return self._compared(self.items.lookup(items), bias)
 
     def loss(self, examples: Examples) -> Tensor:
         """The loss that the settings name, over every step that has a next item."""
-        assert examples.requests.history is not None
-        settings = self.settings
-        found = predictions(self(examples.requests.history), examples)
-        queries = self._query(found.queries)
+        history, settings = examples.requests.history, self.settings
+        assert history is not None
         if settings.loss == "softmax":
+            found = predictions(self(history), examples)
             return losses.sampled_softmax(
-                queries, self._all(), found.items - 1, temperature=settings.temperature, weights=found.weights
+                self._query(found.queries),
+                self._compared(self.items.all(), None if self.item_bias is None else self.item_bias.all()),
+                found.items - 1,
+                temperature=settings.temperature,
+                weights=found.weights,
             )
-        assert found.negatives is not None
+        states, candidates = self._states_and_candidates(history, examples.negatives)
+        found = predictions(states, examples)
+        queries = self._query(found.queries)
         assert found.columns is not None
         assert examples.negatives_log_prob is not None
-        candidates = self.embed_items(found.negatives)
         log_prob = settings.logq * examples.negatives_log_prob
         if settings.loss == "sampled_softmax":
             return losses.sampled_softmax(
@@ -182,6 +189,7 @@ class GRU4RecNetwork(nn.Module):
                 masked_columns=found.own_columns,
                 weights=found.weights,
                 corrects_positive=False,
+                pools=found.pools,
             )
         rows = partial(losses.top1_max, elu=settings.elu)
         if settings.loss == "bpr_max":
@@ -193,15 +201,26 @@ class GRU4RecNetwork(nn.Module):
             found.columns,
             masked_columns=found.own_columns,
             weights=found.weights,
+            pools=found.pools,
         )
 
+    def _states_and_candidates(self, history: Tensor, negatives: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The hidden states (B, T, D) and the vectors (N, …) to compare with; a table that serves both is read once."""
+        assert negatives is not None
+        if self.inputs is not None:
+            return self(history), self.embed_items(negatives)
+        read, compared = torch.split(
+            self.items.lookup(torch.cat((history.flatten(), negatives))), [history.numel(), len(negatives)]
+        )
+        bias = None if self.item_bias is None else self.item_bias.lookup(negatives)
+        return self._states(read.view(*history.shape, -1)), self._compared(compared, bias)
+
     def _query(self, states: Tensor) -> Tensor:
+        """States (B, D) as they enter a dot product with items."""
         if self.item_bias is None:
             return F.normalize(states, dim=1)
         return torch.cat((states, torch.ones_like(states[:, :1])), dim=1)
 
-    def _all(self) -> Tensor:
-        vectors = self.items.all()
-        if self.item_bias is None:
-            return F.normalize(vectors, dim=1)
-        return torch.cat((vectors, self.item_bias.all()), dim=1)
+    def _compared(self, vectors: Tensor, bias: Tensor | None) -> Tensor:
+        """Item vectors (…, D) and their biases (…, 1) as they enter a dot product."""
+        return F.normalize(vectors, dim=-1) if bias is None else torch.cat((vectors, bias), dim=-1)

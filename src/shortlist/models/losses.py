@@ -17,6 +17,7 @@ from shortlist.models.blocked import (
     flat_places,
     softmax_rows,
 )
+from shortlist.pools import Pools
 
 DENSE_PER_NEGATIVE = 64  # candidates per negative up to which a product with all of them is faster than gathering
 
@@ -48,6 +49,7 @@ def sampled_softmax(
     masked_columns: Tensor | None = None,
     weights: Tensor | None = None,
     corrects_positive: bool = True,
+    pools: Pools | None = None,
 ) -> Tensor:
     """Cross-entropy over a sample of the items, in which each query's positive stands.
 
@@ -55,7 +57,8 @@ def sampled_softmax(
     dot product over ``temperature``. ``log_prob`` (M,) is the log of the chance to meet a candidate in the sample;
     subtracting it makes the sampled softmax estimate the full one (Bengio & Senécal 2008; Yi et al. 2019,
     "Sampling-bias-corrected neural modeling", eq. 3). ``masked`` (B, M) candidates do not count, nor do
-    those that ``masked_columns`` (B, S) lists for each query, its positive excepted.
+    those that ``masked_columns`` (B, S) lists for each query, its positive excepted. With ``pools`` a query meets the
+    candidates of its group alone, and its columns count those.
 
     The positive of a query is in its sample for sure. Corrected like the others, as is usual, a rare one outweighs the
     rest and stops to learn early; with ``corrects_positive`` false it stands for itself alone, as it does in the full
@@ -63,12 +66,13 @@ def sampled_softmax(
     """
     rows = softmax_rows(columns)
     if log_prob is not None and not corrects_positive:
-        rows = _with_positive(log_prob[columns], columns, rows)
+        places = columns if pools is None else pools.places(columns)
+        rows = _with_positive(log_prob[places], columns, rows)
     if masked is not None:
         rows = _without(masked, rows)
     if masked_columns is not None:
         rows = _without_columns(masked_columns, columns, rows)
-    return _mean_of(rows, queries, candidates, 1 / temperature, log_prob, weights)
+    return _mean_of(rows, queries, candidates, 1 / temperature, log_prob, weights, pools)
 
 
 def _without(masked: Tensor, rows: Rows) -> Rows:
@@ -108,11 +112,19 @@ def _without_columns(masked: Tensor, columns: Tensor, rows: Rows) -> Rows:
 
 
 def _mean_of(
-    rows: Rows, queries: Tensor, candidates: Tensor, scale: float, log_prob: Tensor | None, weights: Tensor | None
+    rows: Rows,
+    queries: Tensor,
+    candidates: Tensor,
+    scale: float,
+    log_prob: Tensor | None,
+    weights: Tensor | None,
+    pools: Pools | None,
 ) -> Tensor:
     if weights is None:
         weights = queries.new_ones(len(queries))
-    value: Tensor = Blocked.apply(rows, queries, candidates, scale, log_prob, weights)  # type: ignore[no-untyped-call]
+    if pools is None:
+        pools = Pools.one(len(queries), len(candidates))
+    value: Tensor = Blocked.apply(rows, queries, candidates, scale, log_prob, weights, pools)  # type: ignore[no-untyped-call]
     return value
 
 
@@ -134,7 +146,8 @@ def gbce(
     """
     beta = gbce_power(calibration, num_negatives=negatives.shape[1], num_items=len(candidates))
     if len(candidates) <= DENSE_PER_NEGATIVE * negatives.shape[1]:
-        return _mean_of(binary_rows(columns, negatives, beta=beta), queries, candidates, 1 / temperature, None, weights)
+        rows = binary_rows(columns, negatives, beta=beta)
+        return _mean_of(rows, queries, candidates, 1 / temperature, None, weights, None)
     if weights is None:
         weights = queries.new_ones(len(queries))
     value: Tensor = GatheredNegatives.apply(queries, candidates, columns, negatives, 1 / temperature, beta, weights)  # type: ignore[no-untyped-call]
@@ -192,15 +205,16 @@ def blocked(
     *,
     masked_columns: Tensor | None = None,
     weights: Tensor | None = None,
+    pools: Pools | None = None,
 ) -> Tensor:
     """The mean of ``loss(scores, columns)`` (R,) over scores (R, M) that are never in memory all at once.
 
-    Scores in the ``masked_columns`` (R, S) are -inf, but for those in ``columns``.
+    Scores in the ``masked_columns`` (R, S) are -inf, but for those in ``columns``; ``pools`` as in :func:`sampled_softmax`.
     """
     rows = differentiated(loss, columns)
     if masked_columns is not None:
         rows = _without_columns(masked_columns, columns, rows)
-    return _mean_of(rows, queries, candidates, 1.0, None, weights)
+    return _mean_of(rows, queries, candidates, 1.0, None, weights, pools)
 
 
 def mse(scores: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:

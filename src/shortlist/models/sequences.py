@@ -11,6 +11,7 @@ from torch import Tensor
 
 from shortlist.contracts import Examples, Requests
 from shortlist.errors import SettingsError, nearest
+from shortlist.pools import Pools
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class Predictions:
     items: Tensor  # (M,)
     weights: Tensor | None  # (M,)
     negatives: Tensor | None  # (M, N) of its own, or (N,) shared
-    columns: Tensor | None  # (M,) where the item stands among shared negatives
+    pools: Pools | None  # of the queries: which shared negatives each one meets
+    columns: Tensor | None  # (M,) where the item stands among those
     own_columns: Tensor | None  # (M, S) where all targets of the same sequence stand among them; repeats fill it up
 
 
@@ -78,16 +80,18 @@ def predictions(hidden: Tensor, examples: Examples) -> Predictions:
     negatives = examples.negatives
     if negatives is not None and negatives.dim() == 3:
         negatives = negatives.flatten(0, 1)[chosen]
-    columns = own_columns = None
+    columns = own_columns = pools = None
     if examples.target_column is not None:
         columns = examples.target_column.flatten()[chosen]  # (M,)
         row = chosen.div(steps, rounding_mode="floor")
+        pools = None if examples.pools is None else examples.pools.of(row)
         own_columns = torch.where(examples.items[row] > 0, examples.target_column[row], columns[:, None])
     return Predictions(
         queries if queries.dtype == torch.float64 else queries.float(),  # losses are summed in full precision
         examples.items.flatten()[chosen],
         None if examples.weights is None else examples.weights.flatten()[chosen],
         negatives,
+        pools,
         columns,
         own_columns,
     )

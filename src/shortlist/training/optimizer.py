@@ -68,16 +68,20 @@ class Adagrad(torch.optim.Optimizer):
             rows, gradient = gradient.indices()[0], gradient.values()
         if group["weight_decay"]:
             gradient = gradient.add(_rows(weight, rows), alpha=group["weight_decay"])
-        total = _rows(state["sum"], rows).addcmul_(gradient, gradient)
-        step = gradient.mul(-group["lr"]).div_(total.add(group["epsilon"]).sqrt_())
+        _add(state["sum"], rows, gradient.square())
+        step = _rows(state["sum"], rows).add(group["epsilon"]).rsqrt_().mul_(gradient).mul_(-group["lr"])
         if group["momentum"]:
             step.add_(_rows(state["step_before"], rows), alpha=group["momentum"])
             state["step_before"] = step if rows is None else state["step_before"].index_copy_(0, rows, step)
-        if rows is None:
-            weight.add_(step)
-        else:  # a sum in place would go row by row where results must repeat
-            state["sum"].index_copy_(0, rows, total)
-            weight.index_copy_(0, rows, _rows(weight, rows).add_(step))
+        _add(weight, rows, step)
+
+
+def _add(values: Tensor, rows: Tensor | None, more: Tensor) -> None:
+    """Add to the given rows, or to all of ``values``."""
+    if rows is None:
+        values.add_(more)
+    else:
+        values.index_add_(0, rows, more)
 
 
 def _rows(values: Tensor, rows: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from shortlist.contracts import Interactions, Sampling
-from shortlist.data import Dataset, read_dataset, split_last_out
+from shortlist.data import Dataset, read_dataset, sequences, split_last_out
 from shortlist.data.sample import Positives
 from shortlist.data.sequences import SequenceBatches
 from shortlist.features import running_total
@@ -190,6 +190,27 @@ def test_a_shared_sample_holds_the_targets_once_and_says_where(dataset: Dataset)
     assert len(examples.negatives.unique()) == len(examples.negatives)
     wanted = examples.items > 0
     assert torch.equal(examples.negatives[examples.target_column[wanted]], examples.items[wanted])
+
+
+def test_large_batches_fall_into_groups_whose_targets_are_negatives_of_each_other(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequences, "TARGETS_A_GROUP", 30)
+    sampling = Sampling("sequences", history=20, shared_negatives=3)
+    examples = SequenceBatches(dataset, sampling, batch_size=12, seed=0).get(0, 0)
+    assert examples.negatives is not None
+    assert examples.target_column is not None
+    assert examples.pools is not None
+    groups = list(examples.pools)
+    assert len(groups) > 1
+    common = examples.negatives[: examples.pools.own[0]]
+    for rows, own in groups:
+        met = torch.cat((common, examples.negatives[own]))
+        assert len(met.unique()) == len(met)
+        items = examples.items[rows]
+        wanted = items > 0
+        assert torch.equal(met[examples.target_column[rows][wanted]], items[wanted])
+        assert set(examples.negatives[own].tolist()) == set(items[wanted].tolist()) - set(common.tolist())
 
 
 def test_the_chance_to_be_in_a_shared_sample_is_what_it_is(dataset: Dataset) -> None:

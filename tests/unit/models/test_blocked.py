@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from shortlist.models import blocked, losses
+from shortlist.pools import Pools
 
 BENCHMARK = Path(__file__).resolve().parents[3] / "benchmarks" / "sequences.py"
 
@@ -120,3 +121,38 @@ def test_an_uncorrected_positive_stands_for_itself_alone() -> None:
         queries, candidates, columns, log_prob=log_prob, weights=weights, corrects_positive=False
     )
     _same(value, plain, (queries, candidates))
+
+
+@pytest.mark.parametrize("uncorrected", [False, True])
+def test_with_pools_each_group_meets_its_own_candidates_alone(uncorrected: bool) -> None:
+    """7 candidates are everybody's, then come 4, 0 and 5 of one group each; the second group is empty."""
+    queries, candidates, _, weights = _problem(300, 16)
+    pools = Pools((0, 120, 120, 300), (7, 11, 11, 16))
+    met = [list(range(11)), [*range(7), *range(11, 16)]]
+    generator = torch.Generator().manual_seed(3)
+    log_prob = torch.linspace(-5, -0.1, 16, dtype=torch.float64)
+    columns = torch.cat([torch.randint(0, len(met[0]), (120,), generator=generator),
+                         torch.randint(0, len(met[1]), (180,), generator=generator)])  # fmt: skip
+    plain = []
+    for rows, own in ((slice(0, 120), met[0]), (slice(120, 300), met[1])):
+        scores, column = queries[rows] @ candidates[own].T - log_prob[own], columns[rows]
+        if uncorrected:
+            scores = scores.scatter_add(1, column[:, None], log_prob[own][column][:, None])
+        plain.append(torch.nn.functional.cross_entropy(scores, column, reduction="none"))
+    value = losses.sampled_softmax(
+        queries,
+        candidates,
+        columns,
+        log_prob=log_prob,
+        weights=weights,
+        pools=pools,
+        corrects_positive=not uncorrected,
+    )
+    _same(value, losses.mean(torch.cat(plain), weights), (queries, candidates))
+    assert pools.places(columns).tolist() == [met[number >= 120][column] for number, column in enumerate(columns)]
+    with torch.autocast("cpu", torch.bfloat16):
+        low = losses.sampled_softmax(
+            queries.float(), candidates.float(), columns, log_prob=log_prob.float(), weights=weights.float(),
+            pools=pools, corrects_positive=not uncorrected,
+        )  # fmt: skip
+    torch.testing.assert_close(low.double(), value, rtol=0.01, atol=0)
