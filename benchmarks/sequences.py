@@ -37,7 +37,7 @@ CONTENDERS: dict[str, tuple[str, Any, int, str]] = {
     "SASRec bce, ml-1m, float32": ("ml-1m", sl.SASRec(**AUTHORS, loss="bce", negatives=1), 128, "float32"),
     "SASRec softmax, ml-1m": ("ml-1m", sl.SASRec(**AUTHORS, loss="softmax"), 128, "bfloat16"),
     "SASRec gbce 256, ml-1m": ("ml-1m", sl.SASRec(**AUTHORS, loss="gbce", negatives=256), 128, "bfloat16"),
-    "SASRec bce, beauty": ("beauty", sl.SASRec(**AUTHORS, history=50, loss="bce", negatives=1), 128, "bfloat16"),
+    "SASRec bce, beauty": ("beauty", sl.SASRec(**AUTHORS, history=50, loss="bce", negatives=1), 128, "float32"),
     "GRU4Rec, diginetica, 512": ("diginetica", sl.GRU4Rec(hidden=(100,), negatives=2048, sparse=True), 133, "bfloat16"),
     "GRU4Rec, diginetica, 2048": (
         "diginetica",

@@ -20,7 +20,7 @@ from shortlist.contracts import Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError
 from shortlist.models import losses
 from shortlist.models.layers import Dropout, Table
-from shortlist.models.sequences import check_choices, last_state, predictions, recent
+from shortlist.models.sequences import Predictions, check_choices, last_state, recent
 
 Loss = Literal["softmax", "sampled_softmax", "bpr_max", "top1_max"]
 Embedding = Literal["tied", "separate"]
@@ -164,20 +164,20 @@ class GRU4RecNetwork(nn.Module):
         """The loss that the settings name, over every step that has a next item."""
         history, settings = examples.requests.history, self.settings
         assert history is not None
+        found = Predictions.of(examples)
         if settings.loss == "softmax":
-            found = predictions(self(history), examples)
             return losses.sampled_softmax(
-                self._query(found.queries),
+                self._query(found.queries(self(history))),
                 self._compared(self.items.all(), None if self.item_bias is None else self.item_bias.all()),
                 found.items - 1,
                 temperature=settings.temperature,
                 weights=found.weights,
             )
-        states, candidates = self._states_and_candidates(history, examples.negatives)
-        found = predictions(states, examples)
-        queries = self._query(found.queries)
+        assert found.negatives is not None
         assert found.columns is not None
         assert examples.negatives_log_prob is not None
+        states, candidates = self._states_and_candidates(history, found.negatives)
+        queries = self._query(found.queries(states))
         log_prob = settings.logq * examples.negatives_log_prob
         if settings.loss == "sampled_softmax":
             return losses.sampled_softmax(
@@ -204,16 +204,13 @@ class GRU4RecNetwork(nn.Module):
             pools=found.pools,
         )
 
-    def _states_and_candidates(self, history: Tensor, negatives: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _states_and_candidates(self, history: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
         """The hidden states (B, T, D) and the vectors (N, …) to compare with; a table that serves both is read once."""
-        assert negatives is not None
         if self.inputs is not None:
             return self(history), self.embed_items(negatives)
-        read, compared = torch.split(
-            self.items.lookup(torch.cat((history.flatten(), negatives))), [history.numel(), len(negatives)]
-        )
+        inputs, vectors = self.items.lookup_all(history, negatives)
         bias = None if self.item_bias is None else self.item_bias.lookup(negatives)
-        return self._states(read.view(*history.shape, -1)), self._compared(compared, bias)
+        return self._states(inputs), self._compared(vectors, bias)
 
     def _query(self, states: Tensor) -> Tensor:
         """States (B, D) as they enter a dot product with items."""

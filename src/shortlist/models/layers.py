@@ -42,6 +42,12 @@ class Table(nn.Module):
         found: Tensor = self.embedding(ids)
         return found
 
+    def lookup_all(self, *ids: Tensor) -> list[Tensor]:
+        """Vectors (…, D) of each of several tensors of ids (…), read at once: the table gets one gradient, not several."""
+        found = self.lookup(torch.cat([each.flatten() for each in ids]))
+        parts = torch.split(found, [each.numel() for each in ids])
+        return [part.view(*each.shape, self.width) for part, each in zip(parts, ids, strict=True)]
+
     def all(self) -> Tensor:
         """The vectors (I, D) of the ids 1 … I: what a softmax over everything compares with."""
         return self.embedding.weight[1:]

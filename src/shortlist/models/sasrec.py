@@ -18,7 +18,7 @@ from shortlist.contracts import Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError
 from shortlist.models import losses
 from shortlist.models.layers import Dropout, Table
-from shortlist.models.sequences import Predictions, check_choices, predictions, recent
+from shortlist.models.sequences import Predictions, check_choices, recent
 from shortlist.models.transformer import BLOCKS, Block
 
 Loss = Literal["bce", "gbce", "softmax", "sampled_softmax"]
@@ -124,7 +124,11 @@ class SASRecNetwork(nn.Module):
 
     def forward(self, history: Tensor, length: Tensor) -> Tensor:
         """Hidden states (B, T, D) after each step of the histories (B, T); those of padding mean nothing."""
-        states = self._inputs(history, length)
+        return self._states(self.items.lookup(history), length)
+
+    def _states(self, vectors: Tensor, length: Tensor) -> Tensor:
+        """The hidden states (B, T, D) after steps with these item vectors."""
+        states = self._inputs(vectors, length)
         for block in self.blocks:
             states = block(states)
         normal: Tensor = self.norm(states)
@@ -138,18 +142,18 @@ class SASRecNetwork(nn.Module):
         history, length = recent(requests, self.settings.history)
         if history.shape[1] == 0:
             return self.positions.new_zeros(len(history), self.settings.embedding_dim)
-        states = self._inputs(history, length)
+        states = self._inputs(self.items.lookup(history), length)
         for block in self.blocks[:-1]:
             states = block(states)
         hidden = self.norm(self.blocks[-1](states, length)).squeeze(1).masked_fill((length == 0)[:, None], 0)
         return self._compared(hidden)
 
-    def _inputs(self, history: Tensor, length: Tensor) -> Tensor:
+    def _inputs(self, vectors: Tensor, length: Tensor) -> Tensor:
         """Item vectors and positions (B, T, D): what the first block reads."""
-        steps, width = history.shape[1], self.settings.embedding_dim
-        place = len(self.positions) - length[:, None] + torch.arange(steps, device=history.device)  # (B, T)
+        steps, width = vectors.shape[1:]
+        place = len(self.positions) - length[:, None] + torch.arange(steps, device=vectors.device)  # (B, T)
         place = place.clamp(max=len(self.positions) - 1)
-        states: Tensor = self.dropout(self.items.lookup(history) * width**0.5 + F.embedding(place, self.positions))
+        states: Tensor = self.dropout(vectors * width**0.5 + F.embedding(place, self.positions))
         return states
 
     def embed_items(self, items: Tensor) -> Tensor:
@@ -161,35 +165,36 @@ class SASRecNetwork(nn.Module):
         requests, settings = examples.requests, self.settings
         assert requests.history is not None
         assert requests.length is not None
-        found = predictions(self(requests.history, requests.length), examples)
-        queries = self._compared(found.queries)
-        if settings.loss in ("softmax", "gbce"):
-            candidates, columns = self._compared(self.items.all()), found.items - 1
-            if settings.loss == "softmax":
-                return losses.sampled_softmax(
-                    queries, candidates, columns, temperature=settings.temperature, weights=found.weights
-                )
-            assert found.negatives is not None
-            return losses.gbce(
-                queries,
-                candidates,
-                columns,
-                found.negatives - 1,
-                calibration=settings.calibration,
-                temperature=settings.temperature,
-                weights=found.weights,
+        found = Predictions.of(examples)
+        if settings.loss not in ("softmax", "gbce"):
+            return self._against_negatives(requests.history, requests.length, found)
+        queries = self._compared(found.queries(self(requests.history, requests.length)))
+        candidates, columns = self._compared(self.items.all()), found.items - 1
+        if settings.loss == "softmax":
+            return losses.sampled_softmax(
+                queries, candidates, columns, temperature=settings.temperature, weights=found.weights
             )
-        return self._against_negatives(queries, found)
-
-    def _against_negatives(self, queries: Tensor, found: Predictions) -> Tensor:
         assert found.negatives is not None
-        positive = (queries * self.embed_items(found.items)).sum(1) / self.settings.temperature  # (M,)
+        return losses.gbce(
+            queries,
+            candidates,
+            columns,
+            found.negatives - 1,
+            calibration=settings.calibration,
+            temperature=settings.temperature,
+            weights=found.weights,
+        )
+
+    def _against_negatives(self, history: Tensor, length: Tensor, found: Predictions) -> Tensor:
+        assert found.negatives is not None
+        read, *compared = self.items.lookup_all(history, found.items, found.negatives)
+        queries = self._compared(found.queries(self._states(read, length)))
+        liked, other = (self._compared(vectors) for vectors in compared)
+        positive = (queries * liked).sum(1) / self.settings.temperature  # (M,)
         if self.settings.loss == "bce":
-            against = (queries[:, None] * self.embed_items(found.negatives)).sum(2)  # (M, N)
+            against = (queries[:, None] * other).sum(2)  # (M, N)
             return losses.bce(positive, against / self.settings.temperature, found.weights)
-        against = (queries @ self.embed_items(found.negatives).T).to(
-            queries.dtype
-        ) / self.settings.temperature  # (M, N)
+        against = (queries @ other.T).to(queries.dtype) / self.settings.temperature  # (M, N)
         against = against.masked_fill(found.items[:, None] == found.negatives, -torch.inf)
         return losses.softmax(positive, against, found.weights)
 

@@ -18,13 +18,42 @@ from shortlist.pools import Pools
 class Predictions:
     """M steps of a batch's sequences with the item that followed each of them."""
 
-    queries: Tensor  # (M, D) the hidden states
+    step: Tensor  # (M,) where the steps stand among the batch's, laid out flat
     items: Tensor  # (M,)
     weights: Tensor | None  # (M,)
     negatives: Tensor | None  # (M, N) of its own, or (N,) shared
-    pools: Pools | None  # of the queries: which shared negatives each one meets
+    pools: Pools | None  # of the steps: which shared negatives each one meets
     columns: Tensor | None  # (M,) where the item stands among those
     own_columns: Tensor | None  # (M, S) where all targets of the same sequence stand among them; repeats fill it up
+
+    @classmethod
+    def of(cls, examples: Examples) -> Predictions:
+        """The steps that have something to predict, with what belongs to each."""
+        steps = examples.items.shape[1]
+        chosen = examples.items.flatten().nonzero().squeeze(1)  # (M,)
+        row = chosen.div(steps, rounding_mode="floor")
+        negatives = examples.negatives
+        if negatives is not None and negatives.dim() == 3:
+            negatives = negatives.flatten(0, 1)[chosen]
+        columns = own_columns = pools = None
+        if examples.target_column is not None:
+            columns = examples.target_column.flatten()[chosen]  # (M,)
+            pools = None if examples.pools is None else examples.pools.of(row)
+            own_columns = torch.where(examples.items[row] > 0, examples.target_column[row], columns[:, None])
+        return cls(
+            chosen if examples.step is None else row * steps + examples.step.flatten()[chosen],
+            examples.items.flatten()[chosen],
+            None if examples.weights is None else examples.weights.flatten()[chosen],
+            negatives,
+            pools,
+            columns,
+            own_columns,
+        )
+
+    def queries(self, hidden: Tensor) -> Tensor:
+        """The hidden states (M, D) of these steps, from those of all (B, T, D)."""
+        found = hidden.flatten(0, 1).index_select(0, self.step)
+        return found if found.dtype == torch.float64 else found.float()  # losses are summed in full precision
 
 
 def check_choices(settings: object, choices: Mapping[str, object]) -> None:
@@ -67,31 +96,3 @@ def last_state(hidden: Tensor, length: Tensor) -> Tensor:
     if hidden.shape[1] == 0:
         return hidden.new_zeros(len(hidden), hidden.shape[2])
     return last_step(hidden, length).squeeze(1).masked_fill((length == 0)[:, None], 0)
-
-
-def predictions(hidden: Tensor, examples: Examples) -> Predictions:
-    """The hidden states (B, T, D) that have something to predict, with what belongs to each."""
-    steps = hidden.shape[1]
-    chosen = examples.items.flatten().nonzero().squeeze(1)  # (M,)
-    source = chosen
-    if examples.step is not None:
-        source = chosen.div(steps, rounding_mode="floor") * steps + examples.step.flatten()[chosen]
-    queries = hidden.flatten(0, 1).index_select(0, source)
-    negatives = examples.negatives
-    if negatives is not None and negatives.dim() == 3:
-        negatives = negatives.flatten(0, 1)[chosen]
-    columns = own_columns = pools = None
-    if examples.target_column is not None:
-        columns = examples.target_column.flatten()[chosen]  # (M,)
-        row = chosen.div(steps, rounding_mode="floor")
-        pools = None if examples.pools is None else examples.pools.of(row)
-        own_columns = torch.where(examples.items[row] > 0, examples.target_column[row], columns[:, None])
-    return Predictions(
-        queries if queries.dtype == torch.float64 else queries.float(),  # losses are summed in full precision
-        examples.items.flatten()[chosen],
-        None if examples.weights is None else examples.weights.flatten()[chosen],
-        negatives,
-        pools,
-        columns,
-        own_columns,
-    )

@@ -10,7 +10,7 @@ from shortlist.contracts import Catalogue, Examples, ModelSettings, Requests
 from shortlist.errors import SettingsError
 from shortlist.models import GRU4Rec, SASRec
 from shortlist.models.layers import Dropout
-from shortlist.models.sequences import last_state, predictions, recent
+from shortlist.models.sequences import Predictions, last_state, recent
 
 MODELS: dict[str, ModelSettings] = {
     "SASRec": SASRec(embedding_dim=8, history=3),
@@ -62,19 +62,19 @@ def test_no_requests_get_no_vectors(name: str) -> None:
 def test_the_step_that_predicts_is_the_targets_own_or_the_one_named() -> None:
     hidden = torch.arange(12.0).view(2, 3, 2)
     items = torch.tensor([[4, 0, 5], [0, 6, 0]])
-    found = predictions(hidden, Examples(Requests(), items, weights=torch.tensor([[1.0, 2, 3], [4, 5, 6]])))
+    found = Predictions.of(Examples(Requests(), items, weights=torch.tensor([[1.0, 2, 3], [4, 5, 6]])))
     assert found.items.tolist() == [4, 5, 6]
-    assert found.queries.tolist() == [[0, 1], [4, 5], [8, 9]]
+    assert found.queries(hidden).tolist() == [[0, 1], [4, 5], [8, 9]]
     assert found.weights is not None
     assert found.weights.tolist() == [1, 3, 5]
-    named = predictions(hidden, Examples(Requests(), items, step=torch.tensor([[0, 0, 1], [0, 0, 0]])))
-    assert named.queries.tolist() == [[0, 1], [2, 3], [6, 7]]
+    named = Predictions.of(Examples(Requests(), items, step=torch.tensor([[0, 0, 1], [0, 0, 0]])))
+    assert named.queries(hidden).tolist() == [[0, 1], [2, 3], [6, 7]]
 
 
 def test_the_targets_of_ones_own_sequence_are_told_apart() -> None:
     """They are sure to be in the batch's sample, so they must not stand in it as if they had been drawn."""
     items, column = torch.tensor([[4, 5, 0], [0, 6, 4]]), torch.tensor([[0, 1, 0], [0, 2, 0]])
-    found = predictions(torch.zeros(2, 3, 1), Examples(Requests(), items, target_column=column))
+    found = Predictions.of(Examples(Requests(), items, target_column=column))
     assert found.columns is not None
     assert found.own_columns is not None
     assert found.columns.tolist() == [0, 1, 2, 0]
