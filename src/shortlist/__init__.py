@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 HOME = {
     "ALS": "shortlist.models.als",
     "BundleError": "shortlist.errors",
+    "DLRM": "shortlist.models.dlrm",
     "DataError": "shortlist.errors",
     "Dataset": "shortlist.data",
+    "DeepFM": "shortlist.models.deepfm",
     "Exact": "shortlist.index",
     "Feature": "shortlist.schema",
     "GRU4Rec": "shortlist.models.gru4rec",
@@ -73,6 +75,8 @@ if TYPE_CHECKING:
     from shortlist.index import Exact as Exact
     from shortlist.model import Model as Model
     from shortlist.models.als import ALS as ALS
+    from shortlist.models.deepfm import DeepFM as DeepFM
+    from shortlist.models.dlrm import DLRM as DLRM
     from shortlist.models.gru4rec import GRU4Rec as GRU4Rec
     from shortlist.models.item_knn import ItemKNN as ItemKNN
     from shortlist.models.mf import MF as MF

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 
+from shortlist.candidates import Candidates, Filter
 from shortlist.features import FeatureLayout, Features, Ragged
 from shortlist.interactions import Interactions
 from shortlist.pools import Pools
@@ -20,7 +20,7 @@ from shortlist.pools import Pools
 When = Literal["first", "each"]  # a part is asked once per row, before its first own event, or before each of them
 
 __all__ = [
-    "Batches", "CandidateSource", "Candidates", "Catalogue", "EvaluationBatch", "Examples", "FeatureLayout",
+    "Batches", "CandidateSource", "Candidates", "Catalogue", "DecaysWeights", "EvaluationBatch", "Examples", "FeatureLayout",
     "Features", "Filter", "Interactions", "ItemIndex", "LearnsUsers", "ModelSettings", "Ragged", "Ranker",
     "Requests", "Retriever", "Sampling", "Solver", "Stages", "Trainable", "When",
 ]  # fmt: skip
@@ -82,76 +82,6 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
-    """Which items may be answered; applied before the cut, so that k eligible items give k answers."""
-
-    allowed: Tensor | None = None  # (I+1,) bool over item indices, or (B, A) indices padded with 0
-    exclude: Tensor | None = None  # (B, X) indices padded with 0
-
-    def take(self, rows: Tensor) -> Filter:
-        """The filter of the given requests (B',)."""
-        per_request = self.allowed is not None and self.allowed.dtype != torch.bool
-        return Filter(
-            self.allowed[rows] if per_request and self.allowed is not None else self.allowed,
-            None if self.exclude is None else self.exclude[rows],
-        )
-
-    def mask_(self, scores: Tensor) -> Tensor:
-        """Set the scores (B, I+1) of items that may not be answered to -inf, in place."""
-        if self.allowed is not None:
-            if self.allowed.dtype == torch.bool:
-                scores[:, ~self.allowed] = -torch.inf
-            else:
-                forbidden = torch.ones_like(scores, dtype=torch.bool).scatter_(1, self.allowed, False)
-                scores.masked_fill_(forbidden, -torch.inf)
-        if self.exclude is not None:
-            scores.scatter_(1, self.exclude, -torch.inf)
-        scores[:, 0] = -torch.inf
-        return scores
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """Items with scores, best first; item 0 (score -inf) is an empty slot."""
-
-    items: Tensor  # (B, k) int64
-    scores: Tensor  # (B, k) float32
-    evidence: Tensor | None = None  # (B, k, E): per source its score and rank, which a ranker may use
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    @property
-    def valid(self) -> Tensor:
-        """Which slots hold an item (B, k)."""
-        return self.items != 0
-
-    def take(self, rows: Tensor) -> Candidates:
-        """The candidates of the given requests (B',)."""
-        return Candidates(self.items[rows], self.scores[rows], None if self.evidence is None else self.evidence[rows])
-
-    def reorder(self, scores: Tensor, k: int) -> Candidates:
-        """The best ``k`` by new ``scores`` (B, C); empty slots stay last, equal scores keep their order."""
-        ranked, order = torch.sort(scores.masked_fill(~self.valid, -torch.inf), dim=1, descending=True, stable=True)
-        order = order[:, :k]
-        evidence = (
-            None
-            if self.evidence is None
-            else self.evidence.gather(1, order[..., None].expand(-1, -1, self.evidence.shape[2]))
-        )
-        return Candidates(self.items.gather(1, order), ranked[:, :k], evidence)
-
-    @classmethod
-    def top(cls, scores: Tensor, k: int, filter: Filter | None = None) -> Candidates:
-        """The best ``k`` (B, k) of all items by ``scores`` (B, I+1), which it overwrites; -inf is never answered."""
-        (filter or Filter()).mask_(scores)
-        best, items = torch.topk(scores, min(k, scores.shape[1]), dim=1)
-        short = k - best.shape[1]  # a catalogue smaller than k leaves empty slots
-        best, items = nn.functional.pad(best, (0, short), value=-torch.inf), nn.functional.pad(items, (0, short))
-        return cls(items.masked_fill(best == -torch.inf, 0), best)
-
-
-@dataclass(frozen=True, slots=True)
 class Stages:
     """One answer after each step of the funnel."""
 
@@ -192,11 +122,11 @@ class Sampling:
     """Which :class:`Examples` a model trains on.
 
     ``pairs``: one target a row, with the history before it; negatives are uniform, drawn anew each epoch and never one
-    of the user's positives. ``ratings``: targets are the ratings. ``sequences``: a row is a stretch of a sequence with
-    a target after each of its steps.
+    of the user's positives. ``ratings``: targets are the ratings. ``labels``: targets are the 0/1 labels of all events,
+    or pairs where the data has none. ``sequences``: a row is a stretch of a sequence with a target after each of its steps.
     """
 
-    kind: Literal["pairs", "ratings", "sequences"] = "pairs"
+    kind: Literal["pairs", "ratings", "labels", "sequences"] = "pairs"
     history: int = 0  # T, steps of history a request carries; 0: none
     negatives: int = 0  # N for each target: Examples.negatives is (B, S, N)
     avoid_positives: bool = True  # such negatives are never one of the user's positives
@@ -221,6 +151,13 @@ class LearnsUsers(Protocol):
     """A network with a vector for each user."""
 
     def forget_users(self, users: Tensor, /) -> None: ...  # (N,) whom training will not meet: as good as unknown
+
+
+@runtime_checkable
+class DecaysWeights(Protocol):
+    """A network some of whose parameters have a weight decay of their own."""
+
+    def weight_decays(self) -> dict[nn.Parameter, float]: ...
 
 
 @runtime_checkable

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import get_args
 
 
 class ShortlistError(Exception):
@@ -56,3 +57,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     match = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def check_choices(settings: object, choices: Mapping[str, object]) -> None:
+    """Refuse a setting that is none of the values its ``Literal`` type lists, with the nearest right one."""
+    for name, literal in choices.items():
+        value, known = getattr(settings, name), get_args(literal)
+        if value not in known:
+            raise SettingsError(
+                f"{type(settings).__name__}.{name} is {value!r}. It is one of: {', '.join(known)}."
+                f"{nearest(str(value), known)}"
+            )

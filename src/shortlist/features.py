@@ -72,6 +72,18 @@ class Features:
                 return len(table)
         return 0
 
+    @classmethod
+    def unknown(cls, layout: FeatureLayout, num: int) -> Features:
+        """``num`` rows of which nothing is known."""
+        fields = torch.tensor(layout.offsets[: len(layout.categorical)], dtype=torch.int32)
+        empty = Ragged(torch.zeros(0, dtype=torch.int32), torch.zeros(num + 1, dtype=torch.int64))
+        return cls(
+            layout,
+            fields.expand(num, -1) if layout.categorical else None,
+            (empty,) * len(layout.multi),
+            torch.zeros(num, layout.numeric) if layout.numeric else None,
+        )
+
     def take(self, rows: Tensor) -> Features:
         """The given rows (N',), in that order."""
         return replace(

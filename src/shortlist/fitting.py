@@ -24,7 +24,7 @@ from shortlist.data.batches import (
 )
 from shortlist.data.dataset import Dataset
 from shortlist.data.sequences import SequenceBatches
-from shortlist.data.split import hold_last
+from shortlist.data.split import hold_back, hold_last, split_random
 from shortlist.errors import SettingsError, TrainingError
 from shortlist.features import blocks
 from shortlist.funnel import EVIDENCE, Funnel
@@ -53,8 +53,8 @@ def fit(
     """Fit one model on the own events of ``train``.
 
     Early stopping watches ``training.metric`` on ``validation``, a part or a function from the model to its figures by
-    name; without one, each user's last event is kept from
-    training for it, and with ``refit`` the model is then fitted again on everything for the epochs found. With
+    name; without one, each user's last event (of labelled events a tenth: the newest, or without times a random one) is
+    kept from training for it, and with ``refit`` the model is then fitted again on everything for the epochs found. With
     ``candidates_from`` a ranker first learns from the known history of ``train`` by sampled negatives, then from that
     retriever's candidates at the moments of ``train``'s own events, which must all be later than what the retriever saw.
     Early stopping judges lists without what the user met before, or with ``exclude_seen=False`` lists that may repeat it;
@@ -65,15 +65,17 @@ def fit(
     if candidates_from is not None:
         candidates_from.trained_until.check_later(train)
     resolved = (training or Training()).resolve(settings.recommended)
-    if settings.sampling.kind == "ratings" and resolved.metric == Training().metric:
-        resolved = replace(resolved, metric="rmse")
+    kind = _resolved(settings.sampling, train).kind
+    usual = {"ratings": "rmse", "labels": "auc"}.get(kind)
+    if usual is not None and candidates_from is None and resolved.metric == Training().metric:
+        resolved = replace(resolved, metric=usual)
     if getattr(settings, "sparse", False):
         _check_sparse(type(settings).__name__, resolved)
     folder = None if run_dir is None else Path(run_dir)
     part: Dataset = train
     held: Dataset | Judge | None = validation
     if validation is None and resolved.patience is not None:
-        part, held = hold_last(train)
+        part, held = _hold_labels(train, seed=resolved.seed) if kind == "labels" else hold_last(train)
     model = _fit_part(settings, part, held, resolved, candidates_from, candidates, exclude_seen, folder, show)
     if refit and validation is None and held is not None:
         assert model.log is not None
@@ -82,6 +84,14 @@ def fit(
         model = _fit_part(settings, train, None, found, candidates_from, candidates, exclude_seen, again, show)
     # What was kept for validation has been looked at as well, and is history when the model serves.
     return replace(model, dataset=train, trained_until=TrainedUntil.of(train))
+
+
+def _hold_labels(train: Dataset, *, seed: int) -> tuple[Dataset, Dataset]:
+    """A part to learn labels from, and a tenth to judge by: the newest events, or without times random ones."""
+    if train.events.times is not None:
+        return hold_back(train)
+    part, held, _ = split_random(train, valid=0.1, test=0, seed=seed)
+    return part, held
 
 
 def _check_sparse(name: str, training: Training) -> None:
@@ -160,7 +170,14 @@ def training_batches(
 ) -> PairBatches | SequenceBatches:
     """The batches that ``sampling`` asks for."""
     kind = SequenceBatches if sampling.kind == "sequences" else PairBatches
-    return kind(dataset, sampling, batch_size=batch_size, seed=seed)
+    return kind(dataset, _resolved(sampling, dataset), batch_size=batch_size, seed=seed)
+
+
+def _resolved(sampling: Sampling, dataset: Dataset) -> Sampling:
+    """The sampling with labels where the data has them: other data gives a positive and its negatives."""
+    if sampling.kind == "labels" and dataset.schema.label is None:
+        return replace(sampling, kind="pairs")
+    return sampling
 
 
 def _run(

@@ -15,8 +15,9 @@ from shortlist.contracts import Candidates, Catalogue, ModelSettings, Ranker, Re
 from shortlist.data.batches import make_requests, own_events
 from shortlist.data.dataset import Dataset
 from shortlist.errors import RequestError, TrainingError
-from shortlist.features import blocks
+from shortlist.features import Features, blocks
 from shortlist.training import Training, TrainingLog
+from shortlist.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import polars as pl
@@ -124,18 +125,26 @@ class Model:
         return item_vectors(self.network, self.dataset.num_items)
 
     def score(self, pairs: pl.DataFrame) -> Tensor:
-        """Raw scores (P,) of the pairs in a frame with the columns of the schema's user and item ids.
+        """Raw scores (P,) of the pairs in a frame with the columns of the schema's user and item ids, and its context.
 
-        Users and items that were never seen are scored by what the model makes of an unknown one.
+        Users, items and values that were never seen are scored by what the model makes of an unknown one.
         """
         schema, encoders = self.dataset.schema, self.dataset.encoders
-        columns = schema.sequence_id or "user_id", schema.item_id
-        for column in columns:
-            if column not in pairs.columns:
+        context = None if encoders.context is None else encoders.context.features
+        wanted = [schema.sequence_id, schema.item_id, *(feature.name for feature in context or ())]
+        for column in wanted:
+            if column is not None and column not in pairs.columns:
                 raise RequestError(f"pairs has no column {column!r}. Columns found: {', '.join(pairs.columns)}.")
-        users = torch.from_numpy(encoders.users.encode(pairs[columns[0]].to_list())).long()
-        items = torch.from_numpy(encoders.items.encode(pairs[columns[1]].to_list())).long()
-        return self._score(self.dataset, users, self.dataset.positives().events.offsets[users + 1], items)
+
+        def indices(column: str | None, vocabulary: Vocabulary) -> Tensor:
+            if column is None:
+                return torch.zeros(len(pairs), dtype=torch.int64)
+            return torch.from_numpy(vocabulary.encode(pairs[column].to_list())).long()
+
+        users, items = indices(schema.sequence_id, encoders.users), indices(schema.item_id, encoders.items)
+        stops = self.dataset.positives().events.offsets[users + 1]
+        encoded = None if encoders.context is None else encoders.context.encode(pairs)
+        return self._score(self.dataset, users, stops, items, encoded)
 
     def requests_of(self, users: Tensor) -> Requests:
         """What is known of the users with indices ``users`` (B,) after all events it was fitted on."""
@@ -152,14 +161,19 @@ class Model:
         """Raw scores (M,) of the part's own events, each from what was known before it."""
         positions, stops = own_events(part)
         rows, items = part.events.rows()[positions], part.events.items[positions].long()
-        return self._score(part, rows, stops, items)
+        return self._score(part, rows, stops, items, None if part.context is None else part.context.take(positions))
 
-    def _score(self, dataset: Dataset, rows: Tensor, stops: Tensor, items: Tensor) -> Tensor:
+    def _score(self, dataset: Dataset, rows: Tensor, stops: Tensor, items: Tensor, context: Features | None) -> Tensor:
         """Raw scores (P,) of ``items`` (P,) for ``rows`` (P,), whose history ends at ``stops`` (P,) of the liked events."""
         liked, scores = dataset.positives().events, []
         for block in blocks(len(rows), 65_536):
             requests = make_requests(
-                liked, rows=rows[block], stops=stops[block], history=self.history, user_features=dataset.user_features
+                liked,
+                rows=rows[block],
+                stops=stops[block],
+                history=self.history,
+                user_features=dataset.user_features,
+                context=None if context is None else context.take(block),
             )
             scores.append(pair_scores(self.network, requests, items[block, None])[:, 0])
         return torch.cat(scores) if scores else torch.zeros(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -19,14 +19,16 @@ from shortlist.contracts import (
 )
 from shortlist.data.batches import evaluation_batches
 from shortlist.data.dataset import Dataset
-from shortlist.errors import TrainingError
+from shortlist.errors import DataError, SettingsError, TrainingError
+from shortlist.evaluation import Report, evaluate_predictions
 from shortlist.evaluation import evaluate as evaluate_ranking
-from shortlist.evaluation.pointwise import rmse
 from shortlist.features import blocks
 from shortlist.funnel import Funnel
 from shortlist.index import Exact
 from shortlist.model import Model, pair_scores
 
+RATING_METRICS = ("rmse", "mae")
+LABEL_METRICS = ("auc", "gauc", "logloss", "ne", "calibration")
 MOST_VALIDATED = 10_000  # requests a validation during training looks at
 
 Validate = Callable[[], Mapping[str, float]]
@@ -48,8 +50,10 @@ def validator(
     if not isinstance(validation, Dataset):
         judge = validation
         return _on_the_cpu(model, lambda: judge(model))
-    if metric == "rmse":
-        return lambda: {"rmse": _rmse(model, validation)}
+    if metric in RATING_METRICS + LABEL_METRICS:
+        return _on_the_cpu(
+            model, lambda: {metric: judge_predictions(model, validation, [metric], bootstrap=0)[metric].value}
+        )
     history = model.history if funnel is None else funnel.history
     batches = list(
         evaluation_batches(
@@ -112,8 +116,23 @@ def _rank_everything(model: Model) -> Callable[..., Stages]:
     return shortlist
 
 
-def _rmse(model: Model, validation: Dataset) -> float:
-    ratings = validation.targets().ratings
-    if ratings is None:
-        raise TrainingError("The validation part has no ratings to predict.")
-    return rmse(model.score_events(validation).numpy(), ratings=ratings.numpy())
+def judge_predictions(
+    model: Model, part: Dataset, metrics: Sequence[str], *, bootstrap: int = 1000, seed: int = 0
+) -> Report:
+    """How near the model's predictions of the part's own events come to their ratings, or to whether they were liked."""
+    own, scores = part.targets(), model.score_events(part)
+    of_ratings = set(metrics) <= set(RATING_METRICS)
+    if not of_ratings and not set(metrics) <= set(LABEL_METRICS):
+        raise SettingsError(f"{', '.join(metrics)}: ratings and labels are evaluated apart.")
+    if of_ratings:
+        if own.ratings is None:
+            raise DataError("There are no ratings to compare with. Name their column: schema.rating.")
+        return evaluate_predictions(scores.numpy(), ratings=own.ratings.numpy(), bootstrap=bootstrap, seed=seed)
+    if own.liked is None:
+        raise DataError(
+            "Every event counts as liked, so there is nothing to tell apart. Set schema.positive or schema.label."
+        )
+    if getattr(model.network, "link", "identity") == "sigmoid":
+        scores = torch.sigmoid(scores.double())
+    groups = own.rows().numpy() if part.num_users > 1 else None
+    return evaluate_predictions(scores.numpy(), labels=own.liked.numpy(), groups=groups, bootstrap=bootstrap, seed=seed)

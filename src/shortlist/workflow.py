@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from shortlist.bundle import read_bundle
 from shortlist.config import DataConfig, RunConfig, Split
 from shortlist.contracts import ModelSettings, When
@@ -24,7 +22,7 @@ from shortlist.data import (
 )
 from shortlist.data.batches import evaluation_batches
 from shortlist.errors import DataError, SettingsError
-from shortlist.evaluation import Comparison, Report, compare, evaluate_predictions
+from shortlist.evaluation import Comparison, Report, compare
 from shortlist.evaluation import evaluate as evaluate_ranking
 from shortlist.fitting import fit
 from shortlist.funnel import Funnel
@@ -33,10 +31,8 @@ from shortlist.model import Model
 from shortlist.models import ALS, ItemKNN, Popularity
 from shortlist.recommender import Recommender
 from shortlist.training import Training
-from shortlist.validating import usual_moments
+from shortlist.validating import LABEL_METRICS, RATING_METRICS, judge_predictions, usual_moments
 
-RATING_METRICS = ("rmse", "mae")
-LABEL_METRICS = ("auc", "logloss", "gauc")
 METRICS = ("hr@10", "ndcg@10", "recall@20", "mrr@10", "coverage@10")
 
 
@@ -138,8 +134,8 @@ def evaluate(
     With ``moments="first"``, as is usual for users, it asks once of each, with the history that the part carries, and
     compares with all that came after; with ``"each"``, as is usual for sessions, it asks before every event (all prefixes)
     and compares with that event. ``exclude_seen=False`` lets what was met before be found again. The metrics
-    ``rmse`` and ``mae`` (of ratings) or ``auc``, ``logloss`` and ``gauc`` (of liked or not) ask for predictions instead:
-    the ranker's, or without one the retriever's, for each own event.
+    ``rmse`` and ``mae`` (of ratings) or ``auc``, ``gauc``, ``logloss``, ``ne`` and ``calibration`` (of liked or not) ask
+    for predictions instead: the ranker's, or without one the retriever's, for each own event.
     """
     pointwise = [metric for metric in metrics if metric in RATING_METRICS + LABEL_METRICS]
     if pointwise:
@@ -147,7 +143,10 @@ def evaluate(
             raise SettingsError(
                 f"Predictions and rankings are evaluated apart: {', '.join(pointwise)} in one call, the rest in another."
             )
-        return _evaluate_predictions(recommender, test, pointwise, bootstrap=bootstrap, seed=seed)
+        model = recommender
+        if isinstance(model, Recommender):
+            model = model.funnel.ranker or model.funnel.retriever
+        return judge_predictions(model, test, pointwise, bootstrap=bootstrap, seed=seed)
     funnel = recommender.funnel if isinstance(recommender, Recommender) else Funnel.of(recommender)
     when = usual_moments(test) if moments is None else moments
     report = evaluate_ranking(
@@ -160,30 +159,6 @@ def evaluate(
         seed=seed,
     )
     return report if when == "first" else replace(report, unit="requests")
-
-
-def _evaluate_predictions(
-    recommender: Recommender | Model, test: Dataset, metrics: Sequence[str], *, bootstrap: int, seed: int
-) -> Report:
-    model = recommender
-    if isinstance(model, Recommender):
-        model = model.funnel.ranker or model.funnel.retriever
-    own, scores = test.targets(), model.score_events(test)
-    of_ratings = set(metrics) <= set(RATING_METRICS)
-    if not of_ratings and not set(metrics) <= set(LABEL_METRICS):
-        raise SettingsError(f"{', '.join(metrics)}: ratings and labels are evaluated apart.")
-    if of_ratings:
-        if own.ratings is None:
-            raise DataError("There are no ratings to compare with. Name their column: schema.rating.")
-        return evaluate_predictions(scores.numpy(), ratings=own.ratings.numpy(), bootstrap=bootstrap, seed=seed)
-    if own.liked is None:
-        raise DataError(
-            "Every event counts as liked, so there is nothing to tell apart. Set schema.positive or schema.label."
-        )
-    if getattr(model.network, "link", "identity") == "sigmoid":
-        scores = torch.sigmoid(scores)
-    labels, groups = own.liked.numpy(), own.rows().numpy()
-    return evaluate_predictions(scores.numpy(), labels=labels, groups=groups, bootstrap=bootstrap, seed=seed)
 
 
 def baselines(train: Dataset) -> dict[str, Recommender]:

@@ -24,7 +24,7 @@ from shortlist.data import Dataset
 from shortlist.data.batches import evaluation_batches
 from shortlist.fitting import fit, training_batches
 from shortlist.model import Model, history_width, pair_scores
-from shortlist.models import ALS, MF, GRU4Rec, ItemKNN, NeuMF, Popularity, SASRec, TwoTower
+from shortlist.models import ALS, DLRM, MF, DeepFM, GRU4Rec, ItemKNN, NeuMF, Popularity, SASRec, TwoTower
 from shortlist.training import Training
 
 TRAINED: dict[str, ModelSettings] = {
@@ -48,6 +48,12 @@ TRAINED: dict[str, ModelSettings] = {
     "NeuMF gmf": NeuMF(paths="gmf", loss="softmax"),
     "NeuMF mlp": NeuMF(paths="mlp"),
     "NeuMF ratings": NeuMF(loss="mse"),
+    "DeepFM": DeepFM(hidden=(16, 8), init_std=0.05),
+    "DeepFM project": DeepFM(hidden=(16,), head="project", init_std=0.05),
+    "DeepFM ratings": DeepFM(hidden=(16,), loss="mse", init_std=0.05),
+    "DLRM": DLRM(embedding_dim=8, top=(16,)),
+    "DLRM cat": DLRM(embedding_dim=8, top=(16,), interaction="cat"),
+    "DLRM softmax": DLRM(embedding_dim=8, top=(16,), itself=True, loss="softmax"),
 }
 SOLVED: dict[str, ModelSettings] = {
     "Popularity": Popularity(),
@@ -56,6 +62,7 @@ SOLVED: dict[str, ModelSettings] = {
     "ALS": ALS(embedding_dim=8),
 }
 ALL = TRAINED | SOLVED
+RANKERS = NeuMF | DeepFM | DLRM
 SEQUENTIAL = [name for name, settings in TRAINED.items() if isinstance(settings, GRU4Rec | SASRec)]
 
 
@@ -127,7 +134,7 @@ def test_the_order_of_candidates_changes_nothing(name: str, dataset: Dataset) ->
     torch.testing.assert_close(in_order[:, order], shuffled, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name, settings in TRAINED.items() if isinstance(settings, NeuMF)])
+@pytest.mark.parametrize("name", [name for name, settings in TRAINED.items() if isinstance(settings, RANKERS)])
 def test_a_ranker_with_evidence_ignores_order_and_empty_slots(name: str, dataset: Dataset) -> None:
     torch.manual_seed(0)
     network = TRAINED[name].build(dataset.catalogue().with_evidence(2))

@@ -46,21 +46,22 @@ def make_requests(
 
 
 class PairBatches:
-    """One target an example: a liked event (or a rated one) with the history before it, and negatives.
+    """One target an example: a liked event with the history before it and negatives, or a rated or labelled one.
 
     The order of an epoch depends on (seed, epoch), the negatives on (seed, epoch, step): see :class:`Batches`.
     """
 
     def __init__(self, dataset: Dataset, sampling: Sampling, *, batch_size: int, seed: int) -> None:
-        source = dataset if sampling.kind == "ratings" else dataset.positives()
+        source = dataset.positives() if sampling.kind == "pairs" else dataset
         self.dataset, self.sampling, self.batch_size, self.seed = source, sampling, batch_size, seed
-        events = source.events
+        events, self._known = source.events, dataset.positives().events
         self._rows = events.rows()
-        self._stops = events.history_stops()
-        self._own = source.own().nonzero().squeeze(1)
+        self._own, self._stops = own_events(source)
         self._positives = Positives(events) if sampling.kind == "pairs" else None
-        counts = torch.bincount(events.items[self._own].long(), minlength=events.num_items + 1)
-        self._shared = SharedSample(counts, sampling, targets_a_group=batch_size)
+        self._shared: SharedSample | None = None
+        if sampling.shared_negatives:
+            counts = torch.bincount(events.items[self._own].long(), minlength=events.num_items + 1)
+            self._shared = SharedSample(counts, sampling, targets_a_group=batch_size)
         self._epoch: tuple[int, Tensor] | None = None
 
     @property
@@ -75,14 +76,15 @@ class PairBatches:
 
     def get(self, epoch: int, step: int) -> Examples:
         """The examples of one step."""
-        chosen = self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
+        places = self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
+        chosen = self._own[places]
         data, events, sampling = self.dataset, self.dataset.events, self.sampling
         rows, items = self._rows[chosen], events.items[chosen].long()
         take = partial(_column, chosen=chosen)
         requests = make_requests(
-            events,
+            self._known,
             rows=rows,
-            stops=self._stops[chosen],
+            stops=self._stops[places],
             history=sampling.history,
             user_features=data.user_features,
             context=None if data.context is None else data.context.take(chosen),
@@ -91,11 +93,15 @@ class PairBatches:
         weights = take(events.weights)
         if sampling.kind == "ratings":
             return Examples(requests, items[:, None], take(events.ratings), weights)
+        if sampling.kind == "labels":
+            assert events.liked is not None
+            return Examples(requests, items[:, None], events.liked[chosen, None].float(), weights)
         assert self._positives is not None
         generator = torch.Generator().manual_seed(mix(self.seed, epoch, step))
         if sampling.negatives:
             drawn = draw_negatives(self._positives, rows, sampling.negatives, generator=generator)
             return Examples(requests, items[:, None], weights=weights, negatives=drawn[:, None])
+        assert self._shared is not None
         sample = self._shared.draw(items, generator=generator)
         assert sample.columns is not None
         other = self._positives.among(rows, sample.items)
@@ -113,7 +119,7 @@ class PairBatches:
     def _order(self, epoch: int) -> Tensor:
         if self._epoch is None or self._epoch[0] != epoch:
             generator = torch.Generator().manual_seed(mix(self.seed, epoch, -1))
-            self._epoch = (epoch, self._own[torch.randperm(len(self._own), generator=generator)])
+            self._epoch = (epoch, torch.randperm(len(self._own), generator=generator))
         return self._epoch[1]
 
 

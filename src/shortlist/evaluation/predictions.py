@@ -26,9 +26,11 @@ def evaluate_predictions(
 ) -> Report:
     """Compare predictions (N,) with the labels or the ratings (N,) that came true.
 
-    ``labels`` (0 or 1, with predictions as probabilities) give ``auc`` and ``logloss``, with ``groups`` (N,), such as
-    users, also ``gauc`` weighted by impressions; ``ratings`` give ``rmse`` and ``mae``. Intervals are bootstrapped over
-    rows, or groups for ``gauc``; that of ``auc`` is DeLong's (1988). ``bootstrap = 0`` leaves the bootstrapped ones out.
+    ``labels`` (0 or 1, with predictions as probabilities) give ``auc``, ``logloss``, ``ne`` (normalised entropy: the log
+    loss over that of always predicting the mean label; He et al. 2014) and ``calibration`` (mean prediction over mean
+    label), with ``groups`` (N,), such as users, also ``gauc`` weighted by impressions; ``ratings`` give ``rmse`` and
+    ``mae``. Intervals are bootstrapped over rows, or groups for ``gauc``; that of ``auc`` is DeLong's (1988); ``ne`` and
+    ``calibration`` have none. ``bootstrap = 0`` leaves the bootstrapped ones out.
 
     >>> report = evaluate_predictions([2.0, 4.0], ratings=[3.0, 3.0])
     >>> report["rmse"].value
@@ -63,7 +65,14 @@ def _of_labels(
     predictions: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.ArrayLike | None, seed: int, resamples: int
 ) -> _Result:
     losses = log_losses(predictions, labels=labels)
-    found = (_auc(predictions, labels), _mean("logloss", losses, seed, resamples))
+    logloss, rate = _mean("logloss", losses, seed, resamples), float(np.mean(np.asarray(labels, dtype=np.float64)))
+    entropy = float(log_losses([rate], labels=[1])[0] * rate + log_losses([rate], labels=[0])[0] * (1 - rate))
+    found = (
+        _auc(predictions, labels),
+        logloss,
+        Estimate("ne", logloss.value / entropy if entropy else float("nan")),
+        Estimate("calibration", float(np.mean(np.asarray(predictions))) / rate if rate else float("nan")),
+    )
     if groups is None:
         return found, {"logloss": losses}, ()
     grouped = grouped_auc(predictions, labels=labels, groups=groups)

@@ -1,6 +1,8 @@
 """Networks: pure functions of tensors with weights. They know no files, no ids from outside and no other stage."""
 
 from shortlist.models.als import ALS
+from shortlist.models.deepfm import DeepFM
+from shortlist.models.dlrm import DLRM
 from shortlist.models.gru4rec import GRU4Rec
 from shortlist.models.item_knn import ItemKNN
 from shortlist.models.mf import MF
@@ -9,6 +11,8 @@ from shortlist.models.popularity import Popularity
 from shortlist.models.sasrec import SASRec
 from shortlist.models.two_tower import TwoTower
 
-__all__ = ["ALS", "MF", "AnyModel", "GRU4Rec", "ItemKNN", "NeuMF", "Popularity", "SASRec", "TwoTower"]
+__all__ = [
+    "ALS", "DLRM", "MF", "AnyModel", "DeepFM", "GRU4Rec", "ItemKNN", "NeuMF", "Popularity", "SASRec", "TwoTower",
+]  # fmt: skip
 
-AnyModel = MF | TwoTower | GRU4Rec | SASRec | NeuMF | Popularity | ItemKNN | ALS
+AnyModel = MF | TwoTower | GRU4Rec | SASRec | NeuMF | DeepFM | DLRM | Popularity | ItemKNN | ALS

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shortlist.contracts import Catalogue, Examples, Requests, Sampling
-from shortlist.errors import SettingsError
+from shortlist.errors import SettingsError, check_choices
 from shortlist.models import losses
 from shortlist.models.layers import Dropout, Table
-from shortlist.models.sequences import Predictions, check_choices, last_state, recent
+from shortlist.models.sequences import Predictions, last_state, recent
 
 Loss = Literal["softmax", "sampled_softmax", "bpr_max", "top1_max"]
 Embedding = Literal["tied", "separate"]

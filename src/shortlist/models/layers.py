@@ -98,8 +98,13 @@ class FeatureEmbedding(nn.Module):
         return torch.stack(parts).sum(0)
 
 
-def mlp(widths: Sequence[int], *, last_activation: bool = False) -> nn.Sequential:
-    """Linear layers ``widths[0] -> … -> widths[-1]`` with ReLU between them (Glorot-uniform weights, zero biases)."""
+def mlp(
+    widths: Sequence[int], *, last_activation: bool = False, batch_norm: bool = False, dropout: float = 0.0
+) -> nn.Sequential:
+    """Linear layers ``widths[0] -> … -> widths[-1]`` with ReLU between them (Glorot-uniform weights, zero biases).
+
+    Each hidden layer is normalised over the batch before its ReLU, and dropped out after it, if asked.
+    """
     layers: list[nn.Module] = []
     for position, (inputs, outputs) in enumerate(pairwise(widths), start=1):
         linear = nn.Linear(inputs, outputs)
@@ -107,8 +112,35 @@ def mlp(widths: Sequence[int], *, last_activation: bool = False) -> nn.Sequentia
         nn.init.zeros_(linear.bias)
         layers.append(linear)
         if last_activation or position < len(widths) - 1:
+            if batch_norm:
+                layers.append(RowNorm(outputs))
             layers.append(nn.ReLU())
+            if dropout:
+                layers.append(Dropout(dropout))
     return nn.Sequential(*layers)
+
+
+class RowNorm(nn.BatchNorm1d):
+    """Batch normalisation of the last axis, whatever the axes before it (…, D)."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """The same shape, each number normalised over all rows."""
+        return super().forward(values.flatten(0, -2)).view(values.shape)
+
+
+def side_by_side(layers: nn.Sequential, left: Tensor, right: Tensor | None) -> Tensor:
+    """The perceptron ``layers`` over each request's vector (B, L) beside each of its candidates' (B, C, R).
+
+    The left part of the first layer is computed once a request. Without a right part there is one row for it (B, 1, …).
+    """
+    first, width = layers[0], left.shape[1]
+    assert isinstance(first, nn.Linear)
+    values = nn.functional.linear(left, first.weight[:, :width], first.bias)[:, None]  # (B, 1, H)
+    if right is not None:
+        values = values + nn.functional.linear(right, first.weight[:, width:])  # (B, C, H)
+    for layer in list(layers)[1:]:
+        values = layer(values)
+    return values
 
 
 class Dropout(nn.Module):

@@ -11,12 +11,11 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError
-from shortlist.models import losses
-from shortlist.models.layers import EvidenceHead, Table, mlp
+from shortlist.models.layers import EvidenceHead, Table, mlp, side_by_side
+from shortlist.models.ranking import RankingLoss, ranking_loss
 
 Paths = Literal["gmf", "mlp", "both"]
 
@@ -27,14 +26,14 @@ class NeuMF:
 
     ``paths``: "gmf" (weighted product of ``factors`` wide vectors), "mlp" (perceptron over both vectors side by side) or
     "both". ``layers`` are the perceptron's widths; the first is that of the two vectors together, as in the paper.
-    ``loss``: "bce" on labels and ``negatives`` drawn for each positive, "softmax" of each positive among its negatives
+    ``loss``: "bce" on the labels that the data has, or on ``negatives`` drawn for each positive, "softmax" of each positive among its negatives
     (list-wise when trained on a retriever's candidates) or "mse" on ratings.
     """
 
     paths: Paths = "both"
     factors: int = 8
     layers: tuple[int, ...] = (64, 32, 16, 8)
-    loss: Literal["bce", "softmax", "mse"] = "bce"
+    loss: RankingLoss = "bce"
     negatives: int = 4
     init_std: float = 0.01
 
@@ -53,8 +52,8 @@ class NeuMF:
 
     @property
     def sampling(self) -> Sampling:
-        """Pairs with negatives, or ratings."""
-        return Sampling("ratings") if self.loss == "mse" else Sampling("pairs", negatives=self.negatives)
+        """Labels, pairs with negatives, or ratings."""
+        return Sampling("ratings") if self.loss == "mse" else Sampling("labels", negatives=self.negatives)
 
     def build(self, catalogue: Catalogue) -> nn.Module:
         """The network, freshly initialised."""
@@ -102,7 +101,7 @@ class NeuMFNetwork(nn.Module):
         if self.gmf_users is not None and self.gmf_items is not None:
             parts.append(self.gmf_users.lookup(user)[:, None] * self.gmf_items.lookup(items))  # (B, C, F)
         if self.mlp_users is not None and self.mlp_items is not None:
-            parts.append(self._perceptron(self.mlp_users.lookup(user), self.mlp_items.lookup(items)))
+            parts.append(side_by_side(self.hidden, self.mlp_users.lookup(user), self.mlp_items.lookup(items)))
         scores: Tensor = self.prediction(torch.cat(parts, dim=-1))
         return scores.squeeze(-1)
 
@@ -112,22 +111,7 @@ class NeuMFNetwork(nn.Module):
 
     def loss(self, examples: Examples) -> Tensor:
         """The loss that the settings name, over sampled negatives or over a retriever's labelled candidates."""
-        if examples.targets is not None:
-            scores = self._score(examples.requests, examples.items, examples.evidence)  # (B, S)
-            valid = examples.items > 0
-            if self.settings.loss == "softmax":
-                return losses.list_softmax(scores, examples.targets, valid)
-            weights = None if examples.weights is None else examples.weights.expand_as(scores)[valid]
-            if self.settings.loss == "mse":
-                return losses.mse(scores[valid], examples.targets[valid], weights)
-            rows = F.binary_cross_entropy_with_logits(scores[valid], examples.targets[valid], reduction="none")
-            return losses.mean(rows, weights)
-        assert examples.negatives is not None
-        items = torch.cat((examples.items, examples.negatives[:, 0]), dim=1)  # (B, 1+N)
-        scores = self._score(examples.requests, items, None)
-        weights = None if examples.weights is None else examples.weights[:, 0]
-        pairwise = losses.bce if self.settings.loss == "bce" else losses.softmax
-        return pairwise(scores[:, 0], scores[:, 1:], weights)
+        return ranking_loss(self._score, examples, loss=self.settings.loss)
 
     def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None) -> Tensor:
         assert requests.user is not None
@@ -135,13 +119,3 @@ class NeuMFNetwork(nn.Module):
         if self.evidence is not None and evidence is not None:
             scores = scores + self.evidence(evidence, items > 0)
         return scores
-
-    def _perceptron(self, user: Tensor, items: Tensor) -> Tensor:
-        """The perceptron over [user, item], the user's half of its first layer being computed once per request."""
-        first, width = self.hidden[0], user.shape[1]
-        assert isinstance(first, nn.Linear)
-        from_user = F.linear(user, first.weight[:, :width], first.bias)  # (B, H)
-        hidden = from_user[:, None] + F.linear(items, first.weight[:, width:])  # (B, C, H)
-        for layer in list(self.hidden)[1:]:
-            hidden = layer(hidden)
-        return hidden

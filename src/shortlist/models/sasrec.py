@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shortlist.contracts import Catalogue, Examples, Requests, Sampling
-from shortlist.errors import SettingsError
+from shortlist.errors import SettingsError, check_choices
 from shortlist.models import losses
 from shortlist.models.layers import Dropout, Table
-from shortlist.models.sequences import Predictions, check_choices, recent
+from shortlist.models.sequences import Predictions, recent
 from shortlist.models.transformer import BLOCKS, Block
 
 Loss = Literal["bce", "gbce", "softmax", "sampled_softmax"]

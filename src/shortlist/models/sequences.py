@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import get_args
 
 import torch
 from torch import Tensor
 
 from shortlist.contracts import Examples, Requests
-from shortlist.errors import SettingsError, nearest
 from shortlist.pools import Pools
 
 
@@ -54,17 +51,6 @@ class Predictions:
         """The hidden states (M, D) of these steps, from those of all (B, T, D)."""
         found = hidden.flatten(0, 1).index_select(0, self.step)
         return found if found.dtype == torch.float64 else found.float()  # losses are summed in full precision
-
-
-def check_choices(settings: object, choices: Mapping[str, object]) -> None:
-    """Refuse a setting that is none of the values its ``Literal`` type lists, with the nearest right one."""
-    for name, literal in choices.items():
-        value, known = getattr(settings, name), get_args(literal)
-        if value not in known:
-            raise SettingsError(
-                f"{type(settings).__name__}.{name} is {value!r}. It is one of: {', '.join(known)}."
-                f"{nearest(str(value), known)}"
-            )
 
 
 def recent(requests: Requests, width: int) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from typing import Literal, NoReturn, cast
 import torch
 from torch import Tensor, nn
 
-from shortlist.contracts import Batches, Examples, Trainable
+from shortlist.contracts import Batches, DecaysWeights, Examples, Trainable
 from shortlist.errors import TrainingError, nearest
 from shortlist.training.environment import run_apart, seed_torch, step_seed
 from shortlist.training.examples import move
@@ -114,7 +114,9 @@ class _Run:
         self.device = torch.device(settings.device)
         self.module = LossModule(network)
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self.optimizer = build_optimizer(self.parameters, settings=settings)
+        decays = network.weight_decays() if isinstance(network, DecaysWeights) else {}
+        tables = [cast("nn.Parameter", module.weight) for module in network.modules() if isinstance(module, nn.Embedding)]
+        self.optimizer = build_optimizer(self.parameters, settings=settings, decays=decays, tables=tables)
         self.precision: AbstractContextManager[object] = nullcontext()
         if settings.precision == "bfloat16":
             self.precision = torch.autocast(self.device.type, dtype=torch.bfloat16)

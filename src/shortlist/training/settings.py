@@ -32,7 +32,7 @@ class Training:
     epochs: int = 20
     batch_size: int | None = None  # None: what the model recommends
     learning_rate: float | None = None  # None: what the model recommends
-    optimizer: Literal["adam", "adagrad", "sgd"] = "adam"
+    optimizer: Literal["adam", "adagrad", "rowwise_adagrad", "sgd"] = "adam"
     weight_decay: float = 0.0  # L2 term added to the gradient (coupled, as in torch.optim.Adam)
     betas: tuple[float, float] = (0.9, 0.999)  # of Adam
     momentum: float = 0.0  # of Adagrad and SGD
@@ -41,7 +41,7 @@ class Training:
     clip_norm: float | None = None  # largest length of the whole gradient; None: not clipped
     patience: int | None = 3  # epochs without a better metric before training stops; None: never stops early
     validate_every: int = 1  # epochs; the last epoch is always validated
-    metric: str = "ndcg@10"  # decides which epoch is best; rmse, mae and logloss: lower is better
+    metric: str = "ndcg@10"  # decides which epoch is best; of rmse, mae, logloss and ne lower is better
     seed: int = 0
     threads: int | None = None  # CPU threads; None: as torch is set
     device: str = "cpu"  # "cpu", "cuda" or "cuda:1"
@@ -78,7 +78,7 @@ class Training:
     @property
     def lower_is_better(self) -> bool:
         """Whether the metric is an error, which falls as the model gets better."""
-        return self.metric.partition("@")[0] in ("rmse", "mae", "logloss")
+        return self.metric.partition("@")[0] in ("rmse", "mae", "logloss", "ne")
 
     def resolve(self, recommended: Mapping[str, Any], /) -> Training:
         """The same settings with the open ones (``batch_size``, ``learning_rate``) as the model recommends.
@@ -96,7 +96,7 @@ class Training:
 
 
 _CHOICES = {
-    "optimizer": ("adam", "adagrad", "sgd"),
+    "optimizer": ("adam", "adagrad", "rowwise_adagrad", "sgd"),
     "schedule": ("constant", "linear", "cosine"),
     "precision": ("float32", "bfloat16"),
 }

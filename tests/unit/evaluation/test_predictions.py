@@ -10,7 +10,7 @@ def test_labels_give_auc_and_log_loss_with_intervals() -> None:
     probability = rng.random(2000)
     label = (rng.random(2000) < probability).astype(int)
     report = evaluate_predictions(probability, labels=label, groups=rng.integers(0, 50, 2000))
-    assert [found.metric for found in report.metrics] == ["auc", "logloss", "gauc"]
+    assert [found.metric for found in report.metrics] == ["auc", "logloss", "ne", "calibration", "gauc"]
     # of uniform probabilities, the truth is known: AUC 5/6, expected loss 1/2
     for metric, truth in (("auc", 5 / 6), ("logloss", 0.5), ("gauc", 5 / 6)):
         found = report[metric]
@@ -18,6 +18,8 @@ def test_labels_give_auc_and_log_loss_with_intervals() -> None:
         assert found.high is not None
         assert found.low < truth < found.high
         assert found.low < found.value < found.high
+    assert report["ne"].value == pytest.approx(0.5 / np.log(2), abs=0.03)
+    assert report["calibration"].value == pytest.approx(1, abs=0.05)
     assert report.num_users == 2000
     assert "2,000 rows, labels predicted" in str(report)
 

@@ -1,0 +1,164 @@
+"""DeepFM: a factorisation machine and a perceptron over the same field vectors.
+
+Guo et al. 2017, "DeepFM: a factorization-machine based neural network for CTR prediction"; training details that have
+paid on public data follow FuxiCTR's benchmarks (Zhu et al. 2022, "BARS").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
+from shortlist.errors import SettingsError, check_choices
+from shortlist.models.fields import Fields
+from shortlist.models.layers import EvidenceHead, mlp, side_by_side
+from shortlist.models.ranking import RankingLoss, ranking_loss
+
+Head = Literal["sum", "project"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeepFM:
+    """Settings of DeepFM.
+
+    ``hidden`` are the perceptron's layers, each with ``batch_norm`` and ``dropout`` if asked. ``head="sum"`` adds the
+    first order, the second order and the perceptron's output, as in the paper; ``"project"`` learns a linear layer over
+    the first order of each field, the second order before it is summed, and the perceptron's last hidden layer.
+    ``embedding_l2`` adds half of it times the squared length of the whole embedding table to the loss of every step.
+    It learns from labels where the data has them, else from ``negatives`` sampled for each positive; ``loss`` as in
+    NeuMF. ``sparse`` gradients hold only the rows that a batch meets, for Adagrad: faster where tables are large.
+    """
+
+    embedding_dim: int = 10
+    hidden: tuple[int, ...] = (400, 400, 400)
+    dropout: float = 0.0
+    batch_norm: bool = False
+    head: Head = "sum"
+    embedding_l2: float = 0.0
+    loss: RankingLoss = "bce"
+    negatives: int = 4
+    init_std: float = 1e-4
+    sparse: bool = False
+
+    recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 4096}
+
+    def __post_init__(self) -> None:
+        if self.embedding_dim < 1:
+            raise SettingsError(f"DeepFM.embedding_dim is {self.embedding_dim}. It is a whole number of 1 or more.")
+        if not isinstance(self.hidden, tuple) or not self.hidden or min(self.hidden) < 1:
+            raise SettingsError(
+                f"DeepFM.hidden is {self.hidden}. It is a tuple of each hidden layer's width, such as (400, 400, 400)."
+            )
+        if not 0 <= self.dropout < 1:
+            raise SettingsError(f"DeepFM.dropout is {self.dropout}. It is a share from 0 to below 1.")
+        if not self.embedding_l2 >= 0:
+            raise SettingsError(f"DeepFM.embedding_l2 is {self.embedding_l2}. It is a number of 0 or more.")
+        if self.sparse and self.embedding_l2:
+            raise SettingsError(
+                "DeepFM.sparse touches only a batch's rows, and embedding_l2 all of them. Leave one out."
+            )
+        check_choices(self, {"head": Head, "loss": RankingLoss})
+
+    @property
+    def sampling(self) -> Sampling:
+        """Labels, pairs with negatives, or ratings."""
+        return Sampling("ratings") if self.loss == "mse" else Sampling("labels", negatives=self.negatives)
+
+    def build(self, catalogue: Catalogue) -> nn.Module:
+        """The network, freshly initialised."""
+        return DeepFMNetwork(self, catalogue)
+
+
+class DeepFMNetwork(nn.Module):
+    """y = b + sum_i w_i x_i + 1/2 sum_k ((sum_f v_fk)^2 - sum_f v_fk^2) + MLP(v_1, …, v_F), over ids and numbers.
+
+    A number is a field whose vector is its value times a learnt one. Vectors carry their first-order weight behind them.
+    """
+
+    link: Literal["sigmoid", "identity"]
+
+    def __init__(self, settings: DeepFM, catalogue: Catalogue) -> None:
+        super().__init__()
+        self.settings = settings
+        self.link = "identity" if settings.loss == "mse" else "sigmoid"
+        width = settings.embedding_dim
+        init = partial(nn.init.normal_, std=settings.init_std)
+        self.fields = Fields(catalogue, width + 1, init=init, sparse=settings.sparse)
+        numbers = self.fields.num_numbers
+        self.numbers = nn.Parameter(init(torch.empty(numbers, width + 1))) if numbers else None
+        num_fields = self.fields.num_fields + numbers
+        outputs = (*settings.hidden, 1) if settings.head == "sum" else settings.hidden
+        self.deep = mlp(
+            (num_fields * width, *outputs),
+            last_activation=settings.head == "project",
+            batch_norm=settings.batch_norm,
+            dropout=settings.dropout,
+        )
+        self.bias = nn.Parameter(torch.zeros(1)) if settings.head == "sum" else None
+        self.projection = None
+        if settings.head == "project":
+            self.projection = nn.Linear(num_fields + width + settings.hidden[-1], 1)
+        self.evidence = EvidenceHead(catalogue.evidence) if catalogue.evidence else None
+
+    def forget_users(self, users: Tensor) -> None:
+        """Treat the users (N,) as unknown: training will not meet them."""
+        self.fields.forget_users(users)
+
+    def weight_decays(self) -> dict[nn.Parameter, float]:
+        """The decay of parameters that have their own."""
+        decayed = [self.fields.table] + ([] if self.numbers is None else [self.numbers])
+        return dict.fromkeys(decayed, self.settings.embedding_l2) if self.settings.embedding_l2 else {}
+
+    def forward(self, requests: Requests, items: Tensor) -> Tensor:
+        """Raw scores (B, C) of items (B, C)."""
+        request, item = self._vectors(requests, items)
+        width = self.settings.embedding_dim
+        known = request[:, None, :, :width]  # (B, 1, F, D)
+        total, squares = known.sum(2), known.square().sum(2)  # (B, 1, D)
+        first = request[:, None, :, width]  # (B, 1, F)
+        deep = side_by_side(self.deep, known.flatten(1), None if item is None else item[..., :width].flatten(2))
+        if item is not None:
+            vectors = item[..., :width]
+            total, squares = total + vectors.sum(2), squares + vectors.square().sum(2)  # (B, C, D)
+        second = (total.square() - squares) / 2
+        if self.projection is None:
+            assert self.bias is not None
+            linear = first.sum(2) if item is None else first.sum(2) + item[..., width].sum(2)
+            return (self.bias + linear + second.sum(2) + deep.squeeze(2)).expand(items.shape)
+        if item is not None:
+            first = torch.cat((first.expand(-1, items.shape[1], -1), item[..., width]), dim=2)
+        scores: Tensor = self.projection(torch.cat((first, second, deep), dim=2))
+        return scores.squeeze(2).expand(items.shape)
+
+    def score(self, requests: Requests, candidates: Candidates) -> Tensor:
+        """Raw scores (B, C); the empty slots' are meaningless."""
+        return self._score(requests, candidates.items, candidates.evidence)
+
+    def loss(self, examples: Examples) -> Tensor:
+        """The loss that the settings name, over labels, sampled negatives or a retriever's labelled candidates."""
+        return ranking_loss(self._score, examples, loss=self.settings.loss, has_items=self.fields.has_items)
+
+    def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None) -> Tensor:
+        scores: Tensor = self(requests, items)
+        if self.evidence is not None and evidence is not None:
+            scores = scores + self.evidence(evidence, items > 0)
+        return scores
+
+    def _vectors(self, requests: Requests, items: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The vectors of the request's fields (B, F, D+1) and of the items' (B, C, F, D+1), ids before numbers."""
+        request, numbers = self.fields.of_requests(requests)
+        split = self.fields.num_request_numbers
+        if self.numbers is not None and split:
+            request = torch.cat((request, numbers[..., None] * self.numbers[:split]), dim=1)
+        if not self.fields.has_items:
+            return request, None
+        item, numbers = self.fields.of_items(items)
+        if self.numbers is not None and self.fields.num_item_numbers:
+            item = torch.cat((item, numbers[..., None] * self.numbers[split:]), dim=2)
+        return request, item

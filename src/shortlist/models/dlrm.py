@@ -1,0 +1,172 @@
+"""DLRM: numbers through a perceptron, ids through embeddings, all their dot products, and a perceptron on top.
+
+Naumov et al. 2019, "Deep learning recommendation model for personalization and recommendation systems"; initialisation
+and order as in the authors' code (github.com/facebookresearch/dlrm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
+from shortlist.errors import SettingsError, check_choices
+from shortlist.models.fields import Fields
+from shortlist.models.layers import EvidenceHead, mlp
+from shortlist.models.ranking import RankingLoss, ranking_loss
+
+Interaction = Literal["dot", "cat"]
+
+
+@dataclass(frozen=True, slots=True)
+class DLRM:
+    """Settings of DLRM.
+
+    ``bottom`` are the hidden layers that the numeric columns go through before a last one of ``embedding_dim``; ``top``
+    those over the interactions. ``interaction="dot"`` takes the dot products of all pairs of vectors, with ``itself``
+    those of each with itself too; ``"cat"`` puts the vectors side by side. ``batch_norm``, ``dropout`` and
+    ``embedding_l2`` as in DeepFM (the authors use none of them). Multi-hot fields are sums.
+    It learns from labels where the data has them, else from ``negatives`` sampled for each positive; ``loss`` as in
+    NeuMF. ``sparse`` gradients hold only the rows that a batch meets, for Adagrad and SGD.
+    """
+
+    embedding_dim: int = 16
+    bottom: tuple[int, ...] = (64,)
+    top: tuple[int, ...] = (256, 128)
+    interaction: Interaction = "dot"
+    itself: bool = False
+    batch_norm: bool = False
+    dropout: float = 0.0
+    embedding_l2: float = 0.0
+    loss: RankingLoss = "bce"
+    negatives: int = 4
+    sparse: bool = False
+
+    recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 2048}
+
+    def __post_init__(self) -> None:
+        if self.embedding_dim < 1:
+            raise SettingsError(f"DLRM.embedding_dim is {self.embedding_dim}. It is a whole number of 1 or more.")
+        for name in ("bottom", "top"):
+            widths = getattr(self, name)
+            if not isinstance(widths, tuple) or (widths and min(widths) < 1):
+                raise SettingsError(f"DLRM.{name} is {widths}. It is a tuple of layers' widths, such as (256, 128).")
+        if not 0 <= self.dropout < 1:
+            raise SettingsError(f"DLRM.dropout is {self.dropout}. It is a share from 0 to below 1.")
+        if not self.embedding_l2 >= 0:
+            raise SettingsError(f"DLRM.embedding_l2 is {self.embedding_l2}. It is a number of 0 or more.")
+        if self.sparse and self.embedding_l2:
+            raise SettingsError("DLRM.sparse touches only a batch's rows, and embedding_l2 all of them. Leave one out.")
+        check_choices(self, {"interaction": Interaction, "loss": RankingLoss})
+
+    @property
+    def sampling(self) -> Sampling:
+        """Labels, pairs with negatives, or ratings."""
+        return Sampling("ratings") if self.loss == "mse" else Sampling("labels", negatives=self.negatives)
+
+    def build(self, catalogue: Catalogue) -> nn.Module:
+        """The network, freshly initialised."""
+        return DLRMNetwork(self, catalogue)
+
+
+class DLRMNetwork(nn.Module):
+    """y = top(x, {t_i . t_j : i > j}) over t = (x, e_1, …, e_F) with x = bottom(numbers).
+
+    Without numeric columns there is no x.
+    """
+
+    link: Literal["sigmoid", "identity"]
+    pairs: Tensor  # (P,) where each pair's product lies among those of all with all
+
+    def __init__(self, settings: DLRM, catalogue: Catalogue) -> None:
+        super().__init__()
+        self.settings = settings
+        self.link = "identity" if settings.loss == "mse" else "sigmoid"
+        width = settings.embedding_dim
+        self.fields = Fields(catalogue, width, init=_uniform, bags="sum", sparse=settings.sparse)
+        self.bottom = None
+        if self.fields.num_numbers:
+            self.bottom = _perceptron(
+                (self.fields.num_numbers, *settings.bottom, width), settings, last_activation=True
+            )
+        vectors = self.fields.num_fields + (self.bottom is not None)
+        if settings.interaction == "cat":
+            inputs = vectors * width
+        else:
+            lower = torch.tril_indices(vectors, vectors, offset=0 if settings.itself else -1)
+            self.register_buffer("pairs", lower[0] * vectors + lower[1], persistent=False)
+            inputs = lower.shape[1] + (width if self.bottom is not None else 0)
+        if inputs == 0:
+            raise SettingsError(
+                "DLRM.interaction = 'dot' needs two columns or more to multiply, and the data has one. "
+                "Name more features, or set interaction = 'cat'."
+            )
+        self.top = _perceptron((inputs, *settings.top, 1), settings)
+        self.evidence = EvidenceHead(catalogue.evidence) if catalogue.evidence else None
+
+    def forget_users(self, users: Tensor) -> None:
+        """Treat the users (N,) as unknown: training will not meet them."""
+        self.fields.forget_users(users)
+
+    def weight_decays(self) -> dict[nn.Parameter, float]:
+        """The decay of parameters that have their own."""
+        return {self.fields.table: self.settings.embedding_l2} if self.settings.embedding_l2 else {}
+
+    def forward(self, requests: Requests, items: Tensor) -> Tensor:
+        """Raw scores (B, C) of items (B, C)."""
+        scores: Tensor = self.top(self.interact(requests, items))
+        return scores.squeeze(2)
+
+    def interact(self, requests: Requests, items: Tensor) -> Tensor:
+        """What the top perceptron reads (B, C, …): x, and the pairs' dot products row by row, or all vectors."""
+        rows = items.shape[1]
+        vectors, numbers = self.fields.of_requests(requests)
+        parts, dense = [vectors[:, None].expand(-1, rows, -1, -1)], numbers[:, None].expand(-1, rows, -1)
+        if self.fields.has_items:
+            of_items, more = self.fields.of_items(items)
+            parts.append(of_items)
+            dense = torch.cat((dense, more), dim=2)
+        bottom = None if self.bottom is None else self.bottom(dense)  # (B, C, D)
+        if bottom is not None:
+            parts.insert(0, bottom[:, :, None].to(vectors.dtype))
+        joined = torch.cat(parts, dim=2).flatten(0, 1)  # (B*C, F, D)
+        if self.settings.interaction == "cat":
+            return joined.view(*items.shape, -1)
+        products = torch.bmm(joined, joined.transpose(1, 2)).flatten(1).index_select(1, self.pairs)
+        products = products.view(*items.shape, -1)
+        return products if bottom is None else torch.cat((bottom, products.to(bottom.dtype)), dim=2)
+
+    def score(self, requests: Requests, candidates: Candidates) -> Tensor:
+        """Raw scores (B, C); the empty slots' are meaningless."""
+        return self._score(requests, candidates.items, candidates.evidence)
+
+    def loss(self, examples: Examples) -> Tensor:
+        """The loss that the settings name, over labels, sampled negatives or a retriever's labelled candidates."""
+        return ranking_loss(self._score, examples, loss=self.settings.loss, has_items=self.fields.has_items)
+
+    def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None) -> Tensor:
+        scores: Tensor = self(requests, items)
+        if self.evidence is not None and evidence is not None:
+            scores = scores + self.evidence(evidence, items > 0)
+        return scores
+
+
+def _uniform(rows: Tensor) -> None:
+    """U(-sqrt(1/V), sqrt(1/V)) for a field of V values, as the authors draw them."""
+    bound = max(len(rows), 1) ** -0.5
+    rows.uniform_(-bound, bound)
+
+
+def _perceptron(widths: Sequence[int], settings: DLRM, *, last_activation: bool = False) -> nn.Sequential:
+    """The authors' initialisation: weights N(0, sqrt(2 / (m + n))) of m outputs and n inputs, biases N(0, sqrt(1 / m))."""
+    layers = mlp(widths, last_activation=last_activation, batch_norm=settings.batch_norm, dropout=settings.dropout)
+    linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    for layer, (inputs, outputs) in zip(linears, pairwise(widths), strict=True):
+        nn.init.normal_(layer.weight, std=(2 / (inputs + outputs)) ** 0.5)
+        nn.init.normal_(layer.bias, std=outputs**-0.5)
+    return layers

@@ -1,0 +1,145 @@
+"""The columns of a request and of its items as fields: a vector for each id column, all from one table, and the numbers.
+
+It does not know what a model makes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from shortlist.contracts import Catalogue, Features, Requests
+
+Bags = Literal["sum", "mean"]
+
+
+class Fields(nn.Module):
+    """Vectors of the user, their features and the context (request fields), and of the item and its features (item fields).
+
+    One table holds them all, each field's rows behind those of the one before, its unknown value first. A multi-hot
+    field is the sum or the mean of its values' vectors, 0 where it has none. The vectors of the unknown user and item
+    are 0 and no event teaches them anything.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        width: int,
+        *,
+        init: Callable[[Tensor], object],
+        bags: Bags = "mean",
+        sparse: bool = False,
+    ) -> None:
+        """``init`` draws the rows (V, D) of one field in place."""
+        super().__init__()
+        self.width, self.bags, self.item_features = width, bags, catalogue.item_features
+        item_layout = None if catalogue.item_features is None else catalogue.item_features.layout
+        self.has_users, self.has_items = catalogue.num_users > 0, catalogue.num_items > 0
+        self.user_layout, self.context_layout = catalogue.user_features, catalogue.context
+        layouts = (catalogue.user_features, catalogue.context, item_layout)
+        ids = (catalogue.num_users + 1 if self.has_users else 0, catalogue.num_items + 1 if self.has_items else 0)
+        sizes = [ids[0], *(0 if layout is None else layout.num_ids for layout in layouts[:2]), ids[1]]
+        self.user_base, self.context_base, self.item_base = sizes[0], sum(sizes[:2]), sum(sizes[:3])
+        self.feature_base = sum(sizes)
+        fields: list[int] = []
+        for own_ids, layout in zip((ids[0], 0, ids[1]), layouts, strict=True):
+            fields += [own_ids] if own_ids else []
+            fields += () if layout is None else layout.categorical + layout.multi
+        self.num_request_fields = self.has_users + sum(0 if each is None else each.num_fields for each in layouts[:2])
+        self.num_item_fields = self.has_items + (0 if item_layout is None else item_layout.num_fields)
+        self.num_request_numbers = sum(0 if each is None else each.numeric for each in layouts[:2])
+        self.num_item_numbers = 0 if item_layout is None else item_layout.numeric
+        self.embedding = nn.Embedding(sum(fields), width, sparse=sparse)
+        with torch.no_grad():
+            for rows in torch.split(self.table, fields):
+                init(rows)
+            if self.has_users:
+                self.table[0] = 0
+            if self.has_items:
+                self.table[self.item_base] = 0
+
+    @property
+    def table(self) -> nn.Parameter:
+        """The rows (V, D) of all fields."""
+        return cast("nn.Parameter", self.embedding.weight)
+
+    @property
+    def num_fields(self) -> int:
+        """Id columns (F)."""
+        return self.num_request_fields + self.num_item_fields
+
+    @property
+    def num_numbers(self) -> int:
+        """Numeric columns (G)."""
+        return self.num_request_numbers + self.num_item_numbers
+
+    def forget_users(self, users: Tensor) -> None:
+        """Treat the users (N,) as unknown: training will not meet them."""
+        if self.has_users:
+            with torch.no_grad():
+                self.table[users] = 0
+
+    def of_requests(self, requests: Requests) -> tuple[Tensor, Tensor]:
+        """Vectors (B, F, D) and numbers (B, G) of the request fields."""
+        groups: list[Tensor] = []
+        if self.has_users:
+            assert requests.user is not None
+            groups.append(requests.user[:, None])
+        parts, numbers = _Parts(groups, []), list[Tensor]()
+        for layout, features, base in (
+            (self.user_layout, requests.user_features, self.user_base),
+            (self.context_layout, requests.context, self.context_base),
+        ):
+            if layout is not None:
+                given = Features.unknown(layout, len(requests)) if features is None else features
+                parts.add(given, base)
+                if given.numeric is not None:
+                    numbers.append(given.numeric)
+        return self._vectors(parts, len(requests)), self._numbers(numbers, len(requests))
+
+    def of_items(self, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors (B, C, F, D) and numbers (B, C, G) of the fields of items (B, C)."""
+        flat, numbers = items.reshape(-1), list[Tensor]()
+        parts = _Parts([flat[:, None] + self.item_base] if self.has_items else [], [])
+        if self.item_features is not None:
+            features = self.item_features.take(flat)
+            parts.add(features, self.feature_base)
+            if features.numeric is not None:
+                numbers.append(features.numeric)
+        vectors, found = self._vectors(parts, len(flat)), self._numbers(numbers, len(flat))
+        return vectors.view(*items.shape, *vectors.shape[1:]), found.view(*items.shape, found.shape[1])
+
+    def _vectors(self, parts: _Parts, num: int) -> Tensor:
+        found: list[Tensor] = []
+        if parts.ids:
+            ids = parts.ids[0] if len(parts.ids) == 1 else torch.cat(parts.ids, dim=1)
+            found.append(self.embedding(ids))
+        for values, offsets in parts.bags:
+            bag = F.embedding_bag(
+                values, self.table, offsets, mode=self.bags, sparse=self.embedding.sparse, include_last_offset=True
+            )
+            found.append(bag[:, None])
+        if not found:
+            return self.table.new_zeros(num, 0, self.width)
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+
+    def _numbers(self, found: list[Tensor], num: int) -> Tensor:
+        return torch.cat(found, dim=1) if found else self.table.new_zeros(num, 0)
+
+
+class _Parts:
+    """Ids of the single-valued fields (N, F) and the bags of the multi-hot ones, in the ids of one table."""
+
+    def __init__(self, ids: list[Tensor], bags: list[tuple[Tensor, Tensor]]) -> None:
+        self.ids, self.bags = ids, bags
+
+    def add(self, features: Features, base: int) -> None:
+        """Add the columns of ``features`` whose ids begin at ``base``."""
+        if features.categorical is not None:
+            self.ids.append(features.categorical + base if base else features.categorical)
+        for field in features.multi:
+            self.bags.append((field.values + base, field.offsets.to(field.values.dtype)))

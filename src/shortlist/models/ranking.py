@@ -1,0 +1,40 @@
+"""What the rankers share: one loss over labelled events, sampled negatives and a retriever's labelled candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from shortlist.contracts import Examples, Requests
+from shortlist.models import losses
+
+RankingLoss = Literal["bce", "softmax", "mse"]
+Score = Callable[[Requests, Tensor, Tensor | None], Tensor]  # requests, items (B, C), evidence (B, C, E) -> (B, C)
+
+
+def ranking_loss(score: Score, examples: Examples, *, loss: RankingLoss, has_items: bool = True) -> Tensor:
+    """The named loss of raw scores: ``bce`` of labels, ``softmax`` of the liked among the others, ``mse`` of ratings.
+
+    Examples with targets (labels or ratings, of single events or of lists) are learnt from as they are; others are a
+    positive each with sampled negatives. Without items in the data there are no empty slots.
+    """
+    if examples.targets is None:
+        assert examples.negatives is not None
+        items = torch.cat((examples.items, examples.negatives[:, 0]), dim=1)  # (B, 1+N)
+        scores = score(examples.requests, items, None)
+        weights = None if examples.weights is None else examples.weights[:, 0]
+        pairwise = losses.bce if loss == "bce" else losses.softmax
+        return pairwise(scores[:, 0], scores[:, 1:], weights)
+    scores = score(examples.requests, examples.items, examples.evidence)  # (B, S)
+    valid = examples.items > 0 if has_items else torch.ones_like(examples.items, dtype=torch.bool)
+    if loss == "softmax":
+        return losses.list_softmax(scores, examples.targets, valid)
+    weights = None if examples.weights is None else examples.weights.expand_as(scores)[valid]
+    if loss == "mse":
+        return losses.mse(scores[valid], examples.targets[valid], weights)
+    rows = F.binary_cross_entropy_with_logits(scores[valid], examples.targets[valid], reduction="none")
+    return losses.mean(rows, weights)
