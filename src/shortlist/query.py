@@ -98,12 +98,12 @@ class _Events:
     def __init__(self, dataset: Dataset, events: Any) -> None:
         schema = dataset.schema
         frame = _frame(events, "events")
-        if schema.item_id not in frame.columns:
+        if schema.item_column not in frame.columns:
             raise RequestError(
-                f"events has no column {schema.item_id!r}. Columns found: {', '.join(frame.columns) or 'none'}. "
-                f"Each event needs {schema.item_id!r}; {schema.sequence_id!r} and {schema.timestamp!r} are optional."
+                f"events has no column {schema.item_column!r}. Columns found: {', '.join(frame.columns) or 'none'}. "
+                f"Each event needs {schema.item_column!r}; {schema.sequence_id!r} and {schema.timestamp!r} are optional."
             )
-        item_ids = frame[schema.item_id].to_list()
+        item_ids = frame[schema.item_column].to_list()
         indices = _encode(dataset.encoders.items.encode, item_ids)
         known = indices > 0
         self.unknown_items = tuple(

@@ -39,12 +39,13 @@ class Feature:
 class Schema:
     """The meaning of the columns, by the names they have in the files.
 
-    A role that the data does not have is None. ``positive`` is a rule over the event columns in SQL, such as
+    A role that the data does not have is None. With neither an item nor a user the data is *tabular*: rows of features
+    with a label or a rating. ``positive`` is a rule over the event columns in SQL, such as
     ``"rating >= 4"``: events that fulfil it are liked, and only those enter histories, popularity and targets;
     None counts every event. ``sequence`` says what a row of the data set is: a user's events or a session's.
     """
 
-    item_id: str = "item_id"
+    item_id: str | None = "item_id"
     user_id: str | None = "user_id"
     timestamp: str | None = None
     rating: str | None = None
@@ -60,7 +61,18 @@ class Schema:
     def __post_init__(self) -> None:
         if self.sequence not in get_args(Sequence):
             raise SchemaError(f"sequence is {self.sequence!r}. It is one of: {', '.join(get_args(Sequence))}.")
-        if self.sequence_id is None:
+        if self.is_tabular:
+            if self.user_id is not None or self.session_id is not None:
+                raise SchemaError(
+                    "schema.item_id is None, so the data is a table of rows without items, and has no user or session "
+                    "either: set user_id = None and session_id = None (their columns may be features), or name the items."
+                )
+            if self.label is None and self.rating is None:
+                raise SchemaError(
+                    "schema.item_id is None, so the data is a table of rows to learn a label or a rating of. Name its "
+                    "column: schema.label or schema.rating."
+                )
+        elif self.sequence_id is None:
             raise SchemaError(
                 f"sequence = {self.sequence!r} needs a column: set schema.{self.sequence}_id to its name."
             )
@@ -68,6 +80,18 @@ class Schema:
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
             raise SchemaError(f"Features named twice: {', '.join(doubled)}. Keep one of each.")
+
+    @property
+    def is_tabular(self) -> bool:
+        """Whether the data is a table of rows without items and users."""
+        return self.item_id is None
+
+    @property
+    def item_column(self) -> str:
+        """The column of the items, of data that has items."""
+        if self.item_id is None:
+            raise SchemaError("The data is a table of rows without items, so there is nothing to recommend from it.")
+        return self.item_id
 
     @property
     def sequence_id(self) -> str | None:

@@ -77,9 +77,11 @@ def read_events(table: Table, schema: Schema) -> tuple[pl.Series, pl.Series, Eve
         notes.append(f"{where}: {int(liked.sum()):,} of {len(liked):,} events are liked ({reason})")
         values["liked"] = liked
     context_columns = frame.select(context) if context else None
-    assert schema.sequence_id is not None
-    row_ids = read_ids(frame.drop_in_place(schema.sequence_id), where=where)
-    item_ids = read_ids(frame.drop_in_place(schema.item_id), where=where)
+    row_ids = item_ids = pl.zeros(len(frame), dtype=pl.Int32, eager=True)  # of a table without them
+    if schema.item_id is not None:
+        assert schema.sequence_id is not None
+        row_ids = read_ids(frame.drop_in_place(schema.sequence_id), where=where)
+        item_ids = read_ids(frame.drop_in_place(schema.item_id), where=where)
     keys: list[Column] = []
     per_second = 1
     if schema.timestamp is not None:
@@ -232,7 +234,7 @@ def _liked(frame: pl.DataFrame, rule: pl.Expr | None, schema: Schema, where: str
         return liked.fill_null(value=False).to_numpy(writable=True)
     assert schema.label is not None
     labels = _numbers(frame[schema.label], where, "label")
-    odd = ~labels.is_in([0, 1])
+    odd = (labels != 0) & (labels != 1)
     if odd.any():
         found = labels.filter(odd)[0]
         raise DataError(

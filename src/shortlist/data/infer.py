@@ -65,20 +65,31 @@ def infer_schema(
     overrides = _checked(given or {})
     roles, notes = _event_roles(events, overrides)
     features: list[Feature] = []
+    if roles["item_id"] is None:
+        named_by_hand = {feature.name for feature in overrides.get("features", ())}
+        skip = {roles[role] for role in EVENT_ROLES} | {events.order} | named_by_hand
+        features, more = _table_features(events.loaded(), "context", skip=skip)
+        notes += [f"{events.name}: a table of rows without items", *more]
     title: str | None = None
     if items is not None:
         if "title" not in overrides:
             title = _find("title", [name for name, kind in items.columns.items() if kind == pl.String])
         shown = overrides.get("title", title)
-        guessed, more = _table_features(items, "item", skip={id_column(items, roles["item_id"], "item_id"), shown})
+        guessed, more = _table_features(
+            items, "item", skip={id_column(items, roles["item_id"] or "", "item_id"), shown}
+        )
         features += guessed
         notes += more
+    if roles["item_id"] is None and (items is not None or users is not None):
+        raise SchemaError(
+            "A table of rows without items has no items or users table. Join their columns into the rows."
+        )
     if users is not None and roles["user_id"] is not None:
         guessed, more = _table_features(users, "user", skip={id_column(users, roles["user_id"], "user_id")})
         features += guessed
         notes += more
     named = {(feature.owner, feature.name): feature for feature in [*features, *overrides.get("features", ())]}
-    sequence = "session" if roles["user_id"] is None else "user"
+    sequence = "session" if roles["user_id"] is None and roles["item_id"] is not None else "user"
     if sequence == "session" and "sequence" not in overrides:
         notes.append(f"{events.name}: no user column, so a row of the data set is a session")
     schema = Schema.from_dict(
@@ -179,7 +190,13 @@ def _event_roles(events: Table, overrides: Mapping[str, Any]) -> tuple[dict[str,
             taken.add(roles[role])
             if roles[role] != role:
                 renamed.append(f"{roles[role]!r} as {role}")
-    for role in ("item_id", *(() if roles["session_id"] is not None else ("user_id",))):
+    no_items = roles["item_id"] is None and (
+        "item_id" in overrides or overrides.get("label") is not None or overrides.get("rating") is not None
+    )
+    if no_items:
+        roles |= {"user_id": overrides.get("user_id"), "session_id": overrides.get("session_id"), "event_type": None}
+        renamed = [text for text in renamed if not text.endswith(("user_id", "session_id", "event_type"))]
+    for role in () if no_items else ("item_id", *(() if roles["session_id"] is not None else ("user_id",))):
         if roles[role] is None:
             example = "session_id" if role == "user_id" and overrides.get("sequence") == "session" else role
             headerless = (
@@ -187,9 +204,10 @@ def _event_roles(events: Table, overrides: Mapping[str, Any]) -> tuple[dict[str,
                 if any(_plain(name).isdigit() for name in events.columns)
                 else ""
             )
+            tabular = " A table of labelled rows without items: schema.item_id = None." if role == "item_id" else ""
             raise SchemaError(
                 f"{events.name} has no column that looks like {_an(example)}. Columns found: {', '.join(events.columns)}."
-                f'{headerless} Rename one, or set schema.{example} = "its name".'
+                f'{headerless} Rename one, or set schema.{example} = "its name".{tabular}'
             )
     return roles, [f"{events.name}: using {', '.join(renamed)}"] if renamed else []
 

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from shortlist.contracts import Features, Interactions, Ragged
 from shortlist.data.dataset import Dataset
-from shortlist.data.events import arrange, read_events
+from shortlist.data.events import Bools, EventColumns, Ints, arrange, read_events
 from shortlist.data.ids import positions, same_kind
 from shortlist.data.infer import check_schema
 from shortlist.data.load import drop_repeats, open_table
+from shortlist.data.read import Table
 from shortlist.errors import DataError
 from shortlist.features import running_total
 from shortlist.vocabulary import Vocabulary
@@ -24,7 +25,7 @@ from shortlist.vocabulary import Vocabulary
 def read_later(events: Any, dataset: Dataset, *, format: str | None = None) -> Dataset:
     """Read ``events`` with the encoders of ``dataset``; its events are the known history, the new ones the part's own.
 
-    Columns are called as in ``dataset.schema``. Events of users and items that ``dataset`` does not know are left out, and
+    Columns are called as in ``dataset.schema``. Rows of a table without items all stay. Events of users and items that ``dataset`` does not know are left out, and
     with timestamps those that are not later than its newest event; ``notes`` counts them. Nothing left is a
     :class:`DataError`.
     """
@@ -32,9 +33,12 @@ def read_later(events: Any, dataset: Dataset, *, format: str | None = None) -> D
     schema = replace(dataset.schema, features=dataset.schema.of("context"), title=None)
     check_schema(schema, table, items=None, users=None)
     row_ids, item_ids, columns = read_events(table, schema)
+    notes = list(columns.notes)
+    if schema.is_tabular:
+        nobody = np.zeros(len(row_ids), dtype=np.int32)
+        return _with_later(dataset, table, columns, nobody, nobody, None, notes)
     rows = _indices(row_ids, dataset.encoders.users)
     items = _indices(item_ids, dataset.encoders.items)
-    notes = list(columns.notes)
     first = drop_repeats(columns, rows, items, name=table.name, notes=notes)
     keep = np.ones(len(rows), dtype=np.bool_) if first is None else first
     for known, what in ((rows > 0, "users" if schema.sequence == "user" else "sessions"), (items > 0, "items")):
@@ -58,6 +62,13 @@ def read_later(events: Any, dataset: Dataset, *, format: str | None = None) -> D
         keep &= is_later
     if not keep.any():
         raise DataError(f"{table.name} has no event to evaluate on. {'; '.join(notes)}.")
+    return _with_later(dataset, table, columns, rows, items, keep, notes)
+
+
+def _with_later(
+    dataset: Dataset, table: Table, columns: EventColumns, rows: Ints, items: Ints, keep: Bools | None, notes: list[str]
+) -> Dataset:
+    before = dataset.events
     later, frame = arrange(columns, rows, items, num_rows=dataset.num_users, num_items=dataset.num_items, keep=keep)
     order = torch.argsort(torch.cat((before.rows(), later.rows())), stable=True)
     joined = _joined(before, later, order)

@@ -16,9 +16,10 @@ from shortlist.data.events import Bools, EventColumns, Ints, arrange, core, read
 from shortlist.data.ids import distinct, positions, read_ids, same_kind
 from shortlist.data.infer import id_column, infer_schema
 from shortlist.data.lines import FORMATS as LINE_FORMATS
-from shortlist.data.lines import read_lines
+from shortlist.data.lines import read_libfm, read_lines
 from shortlist.data.movielens import Role, is_movielens, read_movielens
 from shortlist.data.read import Table, read_table
+from shortlist.data.tabular import tabular_dataset
 from shortlist.errors import DataError, SchemaError, SettingsError, nearest
 from shortlist.schema import Feature, Schema
 from shortlist.vocabulary import Vocabulary
@@ -38,7 +39,12 @@ def read_dataset(
 
     Each source is a path or frame as for :func:`read_table`. What the columns mean is inferred (see
     :func:`infer_schema`); ``schema`` overrides it. ``format="movielens"`` reads MovieLens' own files; they are also
-    known by their names. ``format="user_items"`` reads lines of a user and items, ``format="sessions"`` lines of items. ``Dataset.notes`` says all that was guessed, dropped or filled.
+    known by their names. ``format="user_items"`` reads lines of a user and items, ``format="sessions"`` lines of items,
+    ``format="libfm"`` labelled rows of categories. ``Dataset.notes`` says all that was guessed, dropped or filled.
+
+    With ``schema={"item_id": None, "label": …}``, or a label and no column of items, the events are a table of rows
+    without users and items: all its other columns are features, and there is nothing to recommend, but a ranker learns
+    to tell the labels apart.
 
     Events are grouped by user (or session) in time order; equal times, and all events without timestamps, keep the
     order of the file. An event that equals an earlier one in every column that is used is dropped; where the file has
@@ -73,6 +79,8 @@ def read_dataset(
         meaning = replace(meaning, timestamp=None)
     tables = [table for table in (event_table, item_table, user_table) if table is not None]
     notes = [*(note for table in tables for note in table.notes), *guesses, *columns.notes]
+    if meaning.item_id is None:
+        return tabular_dataset(columns, meaning, name=event_table.name, notes=notes)
     sequences = "users" if meaning.sequence == "user" else "sessions"
     user_side = _join(row_ids, event_table.name, user_table, meaning.user_id, "user_id", sequences, notes)
     item_side = _join(item_ids, event_table.name, item_table, meaning.item_id, "item_id", "items", notes)
@@ -120,13 +128,18 @@ def read_dataset(
 
 def open_table(source: Any, role: Role, format: str | None) -> Table:
     """Open a source as its format says; MovieLens' files are known by their names."""
-    if format not in (None, "movielens", *LINE_FORMATS):
+    formats = ("movielens", "libfm", *LINE_FORMATS)
+    if format is not None and format not in formats:
         raise SettingsError(
-            f"There is no format {format!r}.{nearest(format, ('movielens', *LINE_FORMATS))} Formats: movielens, "
-            f"{', '.join(LINE_FORMATS)}; leave it out for plain files and frames."
+            f"There is no format {format!r}.{nearest(format, formats)} Formats: {', '.join(formats)}; leave it out for plain "
+            "files and frames."
         )
-    if format in LINE_FORMATS:
-        return read_lines(source, format=format) if role == "events" else read_table(source, name=role)
+    if role == "events" and format == "libfm":
+        return read_libfm(source)
+    if role == "events" and format in LINE_FORMATS:
+        return read_lines(source, format=format)
+    if format in (*LINE_FORMATS, "libfm"):
+        return read_table(source, name=role)
     if format is None and is_movielens(source, role):
         table = read_movielens(source, role=role)
         return replace(table, notes=(f"{table.name}: read as MovieLens' {role}", *table.notes))

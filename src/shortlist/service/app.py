@@ -67,7 +67,7 @@ def answer(recommender: Recommender, asked: RecommendRequest) -> RecommendRespon
     """The same as :meth:`Recommender.recommend` for one request."""
     schema = recommender.dataset.schema
     events = [
-        {schema.item_id: event.item_id}
+        {schema.item_column: event.item_id}
         | ({} if schema.sequence_id is None else {schema.sequence_id: asked.user_id})
         | ({} if schema.timestamp is None or event.timestamp is None else {schema.timestamp: event.timestamp})
         for event in asked.events

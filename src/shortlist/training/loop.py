@@ -115,7 +115,9 @@ class _Run:
         self.module = LossModule(network)
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         decays = network.weight_decays() if isinstance(network, DecaysWeights) else {}
-        tables = [cast("nn.Parameter", module.weight) for module in network.modules() if isinstance(module, nn.Embedding)]
+        tables = [
+            cast("nn.Parameter", module.weight) for module in network.modules() if isinstance(module, nn.Embedding)
+        ]
         self.optimizer = build_optimizer(self.parameters, settings=settings, decays=decays, tables=tables)
         self.precision: AbstractContextManager[object] = nullcontext()
         if settings.precision == "bfloat16":
@@ -204,7 +206,7 @@ class _Run:
         if validate is not None and (epoch % settings.validate_every == 0 or epoch == settings.epochs):
             metrics = self._validate(validate, epoch)
             value, best, best_epoch = metrics[settings.metric], position.best_metric, position.best_epoch
-            if best is None or best_epoch is None or (value < best if settings.lower_is_better else value > best):
+            if best is None or best_epoch is None or settings.is_better(value, best):
                 position.best_metric, position.best_epoch = best, best_epoch = value, epoch
                 self._keep_weights()
             line.validated(metric=settings.metric, value=value, best=best, best_epoch=best_epoch)
@@ -227,8 +229,18 @@ class _Run:
     def _learning_rate(self, step: int) -> float:
         """The rate of a step of the current epoch."""
         num_steps = self.batches.num_steps
-        total = self.settings.epochs * num_steps
-        return learning_rate(self.position.epoch * num_steps + step, settings=self.settings, total_steps=total)
+        total, step = self.settings.epochs * num_steps, self.position.epoch * num_steps + step
+        return learning_rate(step, settings=self.settings, total_steps=total, stalls=self._stalls())
+
+    def _stalls(self) -> int:
+        """How many validations so far were not the best until then."""
+        best, stalls = None, 0
+        for value in (record.metrics[self.settings.metric] for record in self.position.records if record.metrics):
+            if best is None or self.settings.is_better(value, best):
+                best = value
+            else:
+                stalls += 1
+        return stalls
 
     def _validate(self, validate: Validate, epoch: int) -> dict[str, float]:
         self.network.eval()

@@ -144,10 +144,11 @@ def _rows(values: Tensor, rows: Tensor | None) -> Tensor:
     return values if rows is None else values.index_select(0, rows)
 
 
-def learning_rate(step: int, *, settings: Training, total_steps: int) -> float:
+def learning_rate(step: int, *, settings: Training, total_steps: int, stalls: int = 0) -> float:
     """The learning rate of ``step`` (from 0) of ``total_steps``; a pure function, so a resumed run needs no scheduler.
 
-    It rises in equal parts over ``warmup_steps``, then stays, or falls to 0 in a line or along half a cosine.
+    It rises in equal parts over ``warmup_steps``, then stays, falls to 0 in a line or along half a cosine, or is divided
+    by 10 for each of the ``stalls``, validations that were not the best until then.
 
     >>> settings = Training(learning_rate=1.0, warmup_steps=2, schedule="linear")
     >>> [learning_rate(step, settings=settings, total_steps=6) for step in range(6)]
@@ -157,8 +158,8 @@ def learning_rate(step: int, *, settings: Training, total_steps: int) -> float:
         raise SettingsError("training.learning_rate is not set. Give it, or resolve() the settings with a model's own.")
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
-    if settings.schedule == "constant":
-        return settings.learning_rate
+    if settings.schedule in ("constant", "plateau"):
+        return settings.learning_rate * (0.1**stalls if settings.schedule == "plateau" else 1)
     done = (step - settings.warmup_steps) / max(1, total_steps - settings.warmup_steps)  # from 0 to below 1
     left = 1 - done if settings.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
     return settings.learning_rate * left

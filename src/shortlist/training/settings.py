@@ -36,7 +36,8 @@ class Training:
     weight_decay: float = 0.0  # L2 term added to the gradient (coupled, as in torch.optim.Adam)
     betas: tuple[float, float] = (0.9, 0.999)  # of Adam
     momentum: float = 0.0  # of Adagrad and SGD
-    schedule: Literal["constant", "linear", "cosine"] = "constant"  # after the warm-up; the last two fall to 0
+    # After the warm-up: "linear" and "cosine" fall to 0, "plateau" to a tenth whenever a validation is not the best one.
+    schedule: Literal["constant", "linear", "cosine", "plateau"] = "constant"
     warmup_steps: int = 0  # steps in which the learning rate rises to its value
     clip_norm: float | None = None  # largest length of the whole gradient; None: not clipped
     patience: int | None = 3  # epochs without a better metric before training stops; None: never stops early
@@ -80,6 +81,10 @@ class Training:
         """Whether the metric is an error, which falls as the model gets better."""
         return self.metric.partition("@")[0] in ("rmse", "mae", "logloss", "ne")
 
+    def is_better(self, value: float, other: float, /) -> bool:
+        """Whether a metric's value is better than another."""
+        return value < other if self.lower_is_better else value > other
+
     def resolve(self, recommended: Mapping[str, Any], /) -> Training:
         """The same settings with the open ones (``batch_size``, ``learning_rate``) as the model recommends.
 
@@ -97,7 +102,7 @@ class Training:
 
 _CHOICES = {
     "optimizer": ("adam", "adagrad", "rowwise_adagrad", "sgd"),
-    "schedule": ("constant", "linear", "cosine"),
+    "schedule": ("constant", "linear", "cosine", "plateau"),
     "precision": ("float32", "bfloat16"),
 }
 

@@ -97,6 +97,15 @@ def test_patience_counts_epochs_and_ends_at_a_validation(line: Make, batches: Ma
     assert (len(log.epochs), log.best_epoch, log.stopped) == (6, 2, "patience")
 
 
+def test_a_plateau_schedule_falls_to_a_tenth_after_each_validation_that_is_not_the_best(
+    line: Make, batches: Make
+) -> None:
+    settings = Training(epochs=6, learning_rate=0.01, schedule="plateau", patience=None)
+    log = train(line(), batches(), settings=settings, validate=_scripted([0.1, 0.3, 0.2, 0.4, 0.35, 0.36]))
+    rates = [record.learning_rate for record in log.epochs]
+    assert rates == pytest.approx([0.01, 0.01, 0.01, 0.001, 0.001, 0.0001])
+
+
 def _trained(line: Make, batches: Make, **settings: Any) -> bytes:
     network = line(dropout=0.5)
     train(network, batches(), settings=Training(epochs=2, learning_rate=0.01, **settings))

@@ -57,3 +57,29 @@ def test_sgd_subtracts_the_gradient_with_its_l2_term() -> None:
 def test_first_steps_of_adam_and_adagrad_are_as_long_as_the_learning_rate() -> None:
     assert _weight_after_a_step(Training(optimizer="adam", learning_rate=0.1)) == pytest.approx(1.9)
     assert _weight_after_a_step(Training(optimizer="adagrad", learning_rate=0.1)) == pytest.approx(1.9)
+
+
+def test_a_parameter_may_have_a_decay_of_its_own() -> None:
+    """Two weights without a slope: only the decay moves them, by the rate each."""
+    weights = [nn.Parameter(torch.tensor([2.0])) for _ in range(2)]
+    training = Training(optimizer="sgd", learning_rate=0.1, weight_decay=0.5)
+    optimizer = build_optimizer(weights, settings=training, decays={weights[1]: 1.0})
+    for weight in weights:
+        weight.grad = torch.zeros(1)
+    optimizer.step()
+    assert [weight.item() for weight in weights] == pytest.approx([1.9, 1.8])
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_rowwise_adagrad_has_a_sum_for_each_row_of_a_table(sparse: bool) -> None:
+    """A row met twice has the gradient 2 + 1 and 0: the mean of the squares is 4.5, and the step 3 / sqrt(4.5)."""
+    table, other = nn.Embedding(3, 2, sparse=sparse), nn.Parameter(torch.zeros(2))
+    nn.init.zeros_(table.weight)
+    training = Training(optimizer="rowwise_adagrad", learning_rate=1.0)
+    optimizer = build_optimizer([table.weight, other], settings=training, tables=[table.weight])
+    found = table(torch.tensor([1, 1, 2]))
+    (found * torch.tensor([[2.0, 0], [1, 0], [0, 4]])).sum().backward()
+    other.grad = torch.tensor([3.0, -5.0])
+    optimizer.step()
+    torch.testing.assert_close(table.weight.detach(), torch.tensor([[0, 0], [-(2**0.5), 0], [0, -(2**0.5)]]))
+    torch.testing.assert_close(other.detach(), torch.tensor([-1.0, 1.0]))

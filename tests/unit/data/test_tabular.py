@@ -1,0 +1,88 @@
+"""Tables of labelled rows without users and items: read, split, learnt from and predicted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+import shortlist as sl
+from shortlist.data import read_later
+from shortlist.errors import DataError, SchemaError
+
+ROWS = pl.DataFrame({"colour": ["red", "blue", "red", None] * 50, "size": [1.0, 2.0, 3.0, 4.0] * 50,
+                     "tags": [["a"], ["a", "b"], [], ["c"]] * 50, "same": ["x"] * 200, "click": [1, 0, 1, 0] * 50})  # fmt: skip
+
+
+def test_a_label_without_items_makes_a_table_whose_columns_are_features() -> None:
+    dataset = sl.read_dataset(ROWS, schema={"label": "click"})
+    assert dataset.schema.is_tabular
+    assert {feature.name: feature.kind for feature in dataset.schema.features} == {
+        "colour": "categorical", "size": "numeric", "tags": "multi",
+    }  # fmt: skip
+    assert (dataset.num_users, dataset.num_items, len(dataset.events)) == (0, 0, 200)
+    assert dataset.context is not None
+    assert dataset.events.liked is not None
+    assert dataset.events.liked.tolist() == [True, False] * 100
+    assert any("left out same (it has one value)" in note for note in dataset.notes)
+
+
+def test_the_columns_of_ids_may_be_features_of_a_table() -> None:
+    frame = pl.DataFrame({"user_id": ["a", "b"] * 20, "item_id": [1, 2] * 20, "label": [0, 1] * 20})
+    dataset = sl.read_dataset(frame, schema={"item_id": None})
+    assert [feature.name for feature in dataset.schema.features] == ["user_id", "item_id"]
+    with pytest.raises(SchemaError, match=r"set user_id = None"):
+        sl.read_dataset(frame, schema={"item_id": None, "user_id": "user_id"})
+    with pytest.raises(SchemaError, match=r"schema\.label or schema\.rating"):
+        sl.read_dataset(frame.drop("label"), schema={"item_id": None})
+    with pytest.raises(SchemaError, match=r"A table of labelled rows without items: schema\.item_id = None"):
+        sl.read_dataset(frame.drop("item_id"))
+
+
+@pytest.mark.parametrize("settings", [sl.DeepFM(hidden=(8,)), sl.DLRM(embedding_dim=4, bottom=(8,), top=(8,))])
+def test_rankers_learn_the_labels_of_a_table(settings: sl.DeepFM | sl.DLRM) -> None:
+    dataset = sl.read_dataset(ROWS, schema={"label": "click"})
+    train, valid, test = sl.split_random(dataset, valid=0.2, test=0.2)
+    training = sl.Training(epochs=30, batch_size=32, learning_rate=0.02, metric="logloss")
+    model = sl.fit(settings, train, validation=valid, training=training)
+    assert model.log is not None
+    assert list(model.log.epochs[0].metrics) == ["logloss"]
+    report = sl.evaluate(model, test, metrics=["auc", "logloss", "ne", "calibration"])
+    assert report["auc"].value == 1
+    assert report["ne"].value < 0.5
+    scores = model.score(pl.DataFrame({"colour": ["red", "never seen"], "size": [1.0, None], "tags": [["a"], ["new"]]}))
+    assert scores.shape == (2,)
+    assert torch.isfinite(scores).all()
+    again = sl.fit(settings, train, training=sl.Training(epochs=1, batch_size=32))  # judged by a tenth of its own
+    assert again.log is not None
+    assert list(again.log.epochs[0].metrics) == ["auc"]
+
+
+def test_a_later_file_is_read_with_the_encoders_of_the_first() -> None:
+    dataset = sl.read_dataset(ROWS, schema={"label": "click"})
+    more = pl.DataFrame({"colour": ["green", "red"], "size": [2.5, 1.0], "tags": [["b"], []], "click": [0, 1]})
+    later = read_later(more, dataset)
+    own = later.own()
+    assert own.sum() == 2
+    assert later.context is not None
+    assert dataset.context is not None
+    assert later.context.categorical is not None
+    assert dataset.context.categorical is not None
+    assert later.context.categorical[own, 0].tolist() == [0, int(dataset.context.categorical[0, 0])]
+
+
+def test_libfm_lines_are_rows_of_categories(tmp_path: Path) -> None:
+    path = tmp_path / "rows.libfm"
+    path.write_text("-1 3:1 7:1\n1 4:1 7:1\n1 3:1 8:1\n")
+    dataset = sl.read_dataset(path, format="libfm", schema={"item_id": None})
+    assert [feature.name for feature in dataset.schema.features] == ["field_1", "field_2"]
+    assert dataset.events.liked is not None
+    assert dataset.events.liked.tolist() == [False, True, True]
+    for text, message in (("1 3:1\n1 3:1 4:1\n", r"line 2 has 2 fields and line 1 has 1"),
+                          ("1 3:1\n0 3:0.5\n", r"line 2 has '3:0\.5'"),
+                          ("2 3:1\n1 4:1\n", r"holds 2\.0\. Labels are 0 or 1")):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(DataError, match=message):
+            sl.read_dataset(path, format="libfm", schema={"item_id": None})
