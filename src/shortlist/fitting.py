@@ -90,7 +90,7 @@ def _hold_labels(train: Dataset, *, seed: int) -> tuple[Dataset, Dataset]:
     """A part to learn labels from, and a tenth to judge by: the newest events, or without times random ones."""
     if train.events.times is not None:
         return hold_back(train)
-    part, held, _ = split_random(train, valid=0.1, test=0, seed=seed)
+    part, _, held = split_random(train, valid=0, test=0.1, seed=seed)
     return part, held
 
 

@@ -59,7 +59,7 @@ class PairBatches:
         self._own, self._stops = own_events(source)
         self._positives = Positives(events) if sampling.kind == "pairs" else None
         self._shared: SharedSample | None = None
-        if sampling.shared_negatives:
+        if sampling.kind == "pairs" and not sampling.negatives:
             counts = torch.bincount(events.items[self._own].long(), minlength=events.num_items + 1)
             self._shared = SharedSample(counts, sampling, targets_a_group=batch_size)
         self._epoch: tuple[int, Tensor] | None = None
