@@ -9,9 +9,10 @@ from typing import Any
 
 import polars as pl
 
+from shortlist.data.guess import table_features
 from shortlist.data.read import Table
 from shortlist.errors import SchemaError, nearest
-from shortlist.schema import Feature, Owner, Schema
+from shortlist.schema import Feature, Schema
 
 ALIASES: Mapping[str, tuple[str, ...]] = {  # without case and punctuation; the likeliest first
     "user_id": (
@@ -36,9 +37,6 @@ ALIASES: Mapping[str, tuple[str, ...]] = {  # without case and punctuation; the 
 }  # fmt: skip
 EVENT_ROLES = ("user_id", "item_id", "timestamp", "rating", "weight", "label", "event_type", "session_id")
 NUMBERS_ONLY = ("rating", "weight", "label")
-FEW_VALUES = 32  # whole numbers with more different values are numeric
-SMALL_TABLE = 20  # in a table of fewer rows, all different values say nothing
-CODE_NAME = re.compile(r"(_id|Id|ID|_code|Code|_type|Type|_no)$")
 
 
 def infer_schema(
@@ -68,16 +66,14 @@ def infer_schema(
     if roles["item_id"] is None:
         named_by_hand = {feature.name for feature in overrides.get("features", ())}
         skip = {roles[role] for role in EVENT_ROLES} | {events.order} | named_by_hand
-        features, more = _table_features(events.loaded(), "context", skip=skip)
+        features, more = table_features(events.loaded(), "context", skip=skip)
         notes += [f"{events.name}: a table of rows without items", *more]
     title: str | None = None
     if items is not None:
         if "title" not in overrides:
             title = _find("title", [name for name, kind in items.columns.items() if kind == pl.String])
         shown = overrides.get("title", title)
-        guessed, more = _table_features(
-            items, "item", skip={id_column(items, roles["item_id"] or "", "item_id"), shown}
-        )
+        guessed, more = table_features(items, "item", skip={id_column(items, roles["item_id"] or "", "item_id"), shown})
         features += guessed
         notes += more
     if roles["item_id"] is None and (items is not None or users is not None):
@@ -85,7 +81,7 @@ def infer_schema(
             "A table of rows without items has no items or users table. Join their columns into the rows."
         )
     if users is not None and roles["user_id"] is not None:
-        guessed, more = _table_features(users, "user", skip={id_column(users, roles["user_id"], "user_id")})
+        guessed, more = table_features(users, "user", skip={id_column(users, roles["user_id"], "user_id")})
         features += guessed
         notes += more
     named = {(feature.owner, feature.name): feature for feature in [*features, *overrides.get("features", ())]}
@@ -210,60 +206,6 @@ def _event_roles(events: Table, overrides: Mapping[str, Any]) -> tuple[dict[str,
                 f'{headerless} Rename one, or set schema.{example} = "its name".{tabular}'
             )
     return roles, [f"{events.name}: using {', '.join(renamed)}"] if renamed else []
-
-
-def _table_features(table: Table, owner: Owner, *, skip: set[str | None]) -> tuple[list[Feature], list[str]]:
-    if table.features is not None:
-        return list(table.features), []
-    features: list[Feature] = []
-    left_out: list[str] = []
-    for column in table.frame.get_columns():
-        if column.name in skip:
-            continue
-        guess = guess_feature(column, owner)
-        if isinstance(guess, Feature):
-            features.append(guess)
-        else:
-            left_out.append(f"{column.name} ({guess})")
-    return features, [f"{table.name}: left out {', '.join(left_out)}"] if left_out else []
-
-
-def guess_feature(column: pl.Series, owner: Owner) -> Feature | str:
-    """The feature that a column seems to be, or why it is none.
-
-    >>> guess_feature(pl.Series("genres", ["Comedy|War", "War"]), "item")
-    Feature(name='genres', kind='multi', owner='item', separator='|', min_count=1)
-    >>> guess_feature(pl.Series("sku", [f"a{i}" for i in range(100)]), "item")
-    'nearly every row has another value'
-    """
-    kind, name = column.dtype, column.name
-    if isinstance(kind, pl.List | pl.Array):
-        if kind.inner.is_float():
-            return "vectors are not read yet"
-        return Feature(name, "multi", owner)
-    if kind.is_float() or kind.is_decimal() or isinstance(kind, pl.Date | pl.Datetime):
-        return Feature(name, "numeric", owner) if column.drop_nulls().n_unique() > 1 else "it has one value"
-    values = column.drop_nulls()
-    if kind == pl.String and values.str.contains("|", literal=True).any():
-        parts = values.str.split("|").explode(empty_as_null=False)
-        return (
-            Feature(name, "multi", owner, separator="|") if not _is_spread(parts) else "nearly every value is another"
-        )
-    if not (kind.is_integer() or kind in (pl.String, pl.Boolean) or isinstance(kind, pl.Categorical | pl.Enum)):
-        return f"its type is {kind}"
-    num_values = values.n_unique()
-    if num_values <= 1:
-        return "it has one value"
-    is_code = not kind.is_integer() or CODE_NAME.search(name) is not None
-    if kind.is_integer() and num_values > FEW_VALUES and not is_code:
-        return Feature(name, "numeric", owner)
-    return (
-        "nearly every row has another value" if is_code and _is_spread(values) else Feature(name, "categorical", owner)
-    )
-
-
-def _is_spread(values: pl.Series) -> bool:
-    return len(values) >= SMALL_TABLE and values.n_unique() > len(values) / 2
 
 
 def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
