@@ -21,7 +21,7 @@ When = Literal["first", "each"]  # a part is asked once per row, before its firs
 
 __all__ = [
     "Batches", "CandidateSource", "Candidates", "Catalogue", "DecaysWeights", "EvaluationBatch", "Examples", "FeatureLayout",
-    "Features", "Filter", "Interactions", "ItemIndex", "LearnsUsers", "ModelSettings", "Ragged", "Ranker",
+    "Features", "Filter", "Interactions", "ItemIndex", "LearnsUsers", "ModelSettings", "Pretrained", "Ragged", "Ranker",
     "Requests", "Retriever", "Sampling", "Solver", "Stages", "Trainable", "When",
 ]  # fmt: skip
 
@@ -158,6 +158,13 @@ class DecaysWeights(Protocol):
     """A network some of whose parameters have a weight decay of their own."""
 
     def weight_decays(self) -> dict[nn.Parameter, float]: ...
+
+
+@runtime_checkable
+class Pretrained(Protocol):
+    """A network that can start from what others have learnt."""
+
+    def start_from(self, initial: Mapping[str, nn.Module], /) -> None: ...
 
 
 @runtime_checkable

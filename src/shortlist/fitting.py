@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from shortlist.contracts import (
     Candidates,
     LearnsUsers,
     ModelSettings,
+    Pretrained,
     Ranker,
     Sampling,
     Solver,
@@ -45,6 +47,7 @@ def fit(
     training: Training | None = None,
     candidates_from: Model | None = None,
     candidates: int = 200,
+    initial: Mapping[str, Model] | None = None,
     refit: bool = False,
     exclude_seen: bool = True,
     run_dir: str | Path | None = None,
@@ -58,7 +61,7 @@ def fit(
     ``candidates_from`` a ranker first learns from the known history of ``train`` by sampled negatives, then from that
     retriever's candidates at the moments of ``train``'s own events, which must all be later than what the retriever saw.
     Early stopping judges lists without what the user met before, or with ``exclude_seen=False`` lists that may repeat it;
-    of sessions it asks before every event of theirs.
+    of sessions it asks before every event of theirs. A model that says so starts from the ``initial`` ones.
     """
     if settings.sampling is None:
         return _solve(settings, train, seed=(training or Training()).seed)
@@ -76,12 +79,12 @@ def fit(
     held: Dataset | Judge | None = validation
     if validation is None and resolved.patience is not None:
         part, held = _hold_labels(train, seed=resolved.seed) if kind == "labels" else hold_last(train)
-    model = _fit_part(settings, part, held, resolved, candidates_from, candidates, exclude_seen, folder, show)
+    model = _fit_part(settings, part, held, resolved, candidates_from, candidates, initial, exclude_seen, folder, show)
     if refit and validation is None and held is not None:
         assert model.log is not None
         found = replace(resolved, epochs=model.log.best_epoch, patience=None)
         again = None if folder is None else folder / "refit"
-        model = _fit_part(settings, train, None, found, candidates_from, candidates, exclude_seen, again, show)
+        model = _fit_part(settings, train, None, found, candidates_from, candidates, initial, exclude_seen, again, show)
     # What was kept for validation has been looked at as well, and is history when the model serves.
     return replace(model, dataset=train, trained_until=TrainedUntil.of(train))
 
@@ -128,6 +131,7 @@ def _fit_part(
     training: Training,
     candidates_from: Model | None,
     candidates: int,
+    initial: Mapping[str, Model] | None,
     exclude_seen: bool,
     run_dir: Path | None,
     show: bool,
@@ -144,6 +148,10 @@ def _fit_part(
             f"{type(settings).__name__} is a retriever: it does not learn from candidate lists. Fit it by itself, and give it "
             "to Recommender(…, ranker=model), where it re-ranks by its own scores."
         )
+    if initial is not None:
+        if not isinstance(network, Pretrained):
+            raise SettingsError(f"{type(settings).__name__} does not start from other models. Leave initial out.")
+        network.start_from({name: model.network for name, model in initial.items()})
     if isinstance(network, LearnsUsers):
         network.forget_users((train.events.lengths == 0).nonzero().squeeze(1))
     model = Model(settings, network, train, catalogue, TrainedUntil.of(train), training)

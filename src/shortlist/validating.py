@@ -74,7 +74,7 @@ def validator(
         elif isinstance(model.network, Retriever | CandidateSource):
             shortlist = Funnel.of(model, index=Exact()).shortlist  # the item vectors have changed
         else:
-            shortlist = _rank_everything(model)
+            shortlist = rank_all(model)
         return _figures(shortlist, batches, metric, model.catalogue)
 
     return _on_the_cpu(model, validate)
@@ -101,15 +101,21 @@ def _figures(
     return {metric: report[metric].value}
 
 
-def _rank_everything(model: Model) -> Callable[..., Stages]:
-    """A ranker's answer when every item is a candidate: slow, and what judges a ranker that stands alone."""
+def rank_all(model: Model) -> Callable[..., Stages]:
+    """A ranker's answer when every item, or every one that a filter lists, is a candidate: what judges it alone."""
     items = torch.arange(model.dataset.num_items + 1)
 
     def shortlist(requests: Requests, *, k: int, filter: Filter | None = None) -> Stages:
+        listed = None if filter is None or filter.allowed is None or filter.allowed.dim() == 1 else filter.allowed
+        width = len(items) if listed is None else listed.shape[1]
         found: list[Candidates] = []
-        for rows in blocks(len(requests), max(1, 4_000_000 // len(items))):
-            scores = pair_scores(model.network, requests.take(rows), items.expand(len(rows), -1)).clone()
-            found.append(Candidates.top(scores, k, None if filter is None else filter.take(rows)))
+        for rows in blocks(len(requests), max(1, 4_000_000 // width)):
+            own = None if filter is None else filter.take(rows)
+            chosen = items.expand(len(rows), -1) if listed is None else listed[rows]
+            scores = pair_scores(model.network, requests.take(rows), chosen).clone()
+            if listed is not None:
+                scores = torch.full((len(rows), len(items)), -torch.inf).scatter_(1, chosen, scores)
+            found.append(Candidates.top(scores, k, own))
         best = Candidates(torch.cat([part.items for part in found]), torch.cat([part.scores for part in found]))
         return Stages(best, best, best)
 

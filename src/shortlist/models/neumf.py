@@ -28,6 +28,10 @@ class NeuMF:
     "both". ``layers`` are the perceptron's widths; the first is that of the two vectors together, as in the paper.
     ``loss``: "bce" on the labels that the data has, or on ``negatives`` drawn for each positive, "softmax" of each positive among its negatives
     (list-wise when trained on a retriever's candidates) or "mse" on ratings.
+
+    ``fit(NeuMF(), …, initial={"gmf": a, "mlp": b})`` starts from two fitted models with one path each: their tables and
+    hidden layers, and ``fusion`` (the paper's alpha) times the first's prediction layer beside 1 - ``fusion`` times the
+    second's.
     """
 
     paths: Paths = "both"
@@ -36,6 +40,7 @@ class NeuMF:
     loss: RankingLoss = "bce"
     negatives: int = 4
     init_std: float = 0.01
+    fusion: float = 0.5
 
     recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 2048}
 
@@ -49,6 +54,9 @@ class NeuMF:
                 f"NeuMF.layers is {self.layers}. It starts with an even width (both vectors side by side) and has at least "
                 "one hidden layer after it."
             )
+
+        if not 0 <= self.fusion <= 1:
+            raise SettingsError(f"NeuMF.fusion is {self.fusion}. It is a share from 0 to 1.")
 
     @property
     def sampling(self) -> Sampling:
@@ -88,6 +96,34 @@ class NeuMFNetwork(nn.Module):
         nn.init.uniform_(self.prediction.weight, -bound, bound)
         nn.init.zeros_(self.prediction.bias)
         self.evidence = EvidenceHead(catalogue.evidence) if catalogue.evidence else None
+
+    def start_from(self, initial: Mapping[str, nn.Module]) -> None:
+        """Take over what a ``gmf`` and an ``mlp`` network have learnt (He et al. 2017, section 3.4.1)."""
+        if self.settings.paths != "both" or set(initial) != {"gmf", "mlp"}:
+            raise SettingsError(
+                f"NeuMF(paths={self.settings.paths!r}) cannot start from {', '.join(initial)}. With both paths it starts "
+                'from two models: initial = {"gmf": fit(NeuMF(paths="gmf"), …), "mlp": fit(NeuMF(paths="mlp"), …)}.'
+            )
+        own, learnt, alpha = self.state_dict(), dict[str, Tensor](), self.settings.fusion
+        weights: list[Tensor] = []
+        bias = torch.zeros(1)
+        for path, share in (("gmf", alpha), ("mlp", 1 - alpha)):
+            for name, values in initial[path].state_dict().items():
+                if name == "prediction.weight":
+                    weights.append(share * values)
+                elif name == "prediction.bias":
+                    bias = bias + share * values
+                else:
+                    learnt[name] = values
+        learnt |= {"prediction.weight": torch.cat(weights, dim=1), "prediction.bias": bias}
+        for name, values in learnt.items():
+            if name not in own or own[name].shape != values.shape:
+                here = "nothing" if name not in own else str(tuple(own[name].shape))
+                raise SettingsError(
+                    f"NeuMF cannot start from these models: {name} is {tuple(values.shape)} there and {here} here. Give "
+                    "all three the same factors and layers, and fit them on the same data."
+                )
+        self.load_state_dict({**own, **learnt})
 
     def forget_users(self, users: Tensor) -> None:
         """Treat the users (N,) as unknown: training will not meet them."""
