@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from shortlist.cli import app
 from shortlist.errors import SettingsError
-from shortlist.reproduce import parts, read_recipe, reproduce
+from shortlist.reproduce import read_parts, read_recipe, reproduce
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 LAST_OUT = """
@@ -103,12 +103,87 @@ def test_the_same_seed_gives_the_same_figures(folder: Path) -> None:
 
 def test_sessions_are_tested_at_every_prefix(folder: Path) -> None:
     recipe = read_recipe(_recipe(folder, SESSIONS))
-    train, valid, test = parts(recipe, folder)
-    assert len(train.events) == 8
-    assert len(valid.targets()) == 1
-    assert test.targets().lengths.tolist()[-3:] == [2, 1, 1]
+    found = read_parts(recipe, folder)
+    assert len(found.train.events) == 8
+    assert len(found.whole.events) == 10
+    assert len(found.valid.targets()) == 1
+    assert found.test.targets().lengths.tolist()[-3:] == [2, 1, 1]
     (run,) = reproduce(recipe, folder)["runs"]
     assert set(run["test"]) == {"hr@2", "mrr@2"}
+
+
+NCF = """
+title = "ncf"
+[data]
+events = "ncf.train.rating"
+test = "ncf.test.rating"
+negatives = "ncf.test.negative"
+[protocol]
+metrics = ["hr@2"]
+negatives = 4
+refit = true
+CHOSEN
+[model]
+type = "neu_mf"
+factors = 4
+layers = [8, 4]
+[training]
+epochs = 2
+metric = "hr@2"
+[initial.gmf]
+model = { type = "neu_mf", paths = "gmf", factors = 4 }
+training = { epochs = 1, metric = "hr@2" }
+[initial.mlp]
+model = { type = "neu_mf", paths = "mlp", layers = [8, 4] }
+training = { epochs = 1, metric = "hr@2" }
+"""
+
+
+@pytest.mark.parametrize("chosen_on", ["validation", "test"])
+def test_ncfs_files_give_each_users_last_event_and_what_it_is_ranked_among(folder: Path, chosen_on: str) -> None:
+    """Users 0 to 9 met the items u, u+1, u+2 (in the order of the last column), and next u+3 among 5, 6, 7 and 99."""
+    known = [f"{user}\t{user + step}\t1\t{step}" for user in range(10) for step in (2, 0, 1)]
+    (folder / "ncf.train.rating").write_text("\n".join(known))
+    (folder / "ncf.test.rating").write_text("\n".join(f"{user}\t{user + 3}\t1\t9" for user in range(10)))
+    (folder / "ncf.test.negative").write_text("\n".join(f"({user},{user + 3})\t5\t6\t7\t99" for user in range(10)))
+    recipe = read_recipe(_recipe(folder, NCF.replace("CHOSEN", f'chosen_on = "{chosen_on}"')))
+    found = read_parts(recipe, folder)
+    decode = found.test.encoders.items.decode
+    assert decode(found.test.targets().items).tolist() == list(range(3, 13))
+    assert decode(found.valid.targets().items).tolist() == list(range(2, 12))
+    assert len(found.whole.targets()) == 30
+    assert found.negatives is not None
+    assert found.negatives[1].tolist() == [*(found.test.encoders.items.encode([5, 6, 7])), 0]
+    (run,) = reproduce(recipe, folder)["runs"]
+    assert ("chosen on the test part" in run["protocol"]) == (chosen_on == "test")
+    assert 0 <= run["test"]["hr@2"]["value"] <= 1
+
+
+def test_rows_of_files_are_judged_by_their_labels(folder: Path) -> None:
+    text = """
+title = "rows"
+[data]
+events = "a.csv"
+valid = "b.csv"
+test = "c.csv"
+schema = { label = "click" }
+[protocol]
+split = "files"
+metrics = ["auc", "logloss"]
+[model]
+type = "deep_fm"
+hidden = [4]
+[training]
+epochs = 20
+batch_size = 8
+learning_rate = 0.05
+metric = "logloss"
+"""
+    for name in "abc":
+        (folder / f"{name}.csv").write_text("click,colour\n" + "1,red\n0,blue\n" * 10)
+    (run,) = reproduce(read_recipe(_recipe(folder, text)), folder)["runs"]
+    assert run["test"]["auc"]["value"] == 1
+    assert set(run["test"]) == {"auc", "logloss"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,109 @@
+"""A recipe's files to its training, validation and test parts, and to what each test event is ranked among."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from shortlist.data import Dataset, read_dataset, read_later, split_last_out, split_sessions
+from shortlist.errors import DataError, SettingsError
+from shortlist.features import running_total
+from shortlist.reproduce.recipe import Recipe, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a recipe's data. ``whole`` is all but the test part; ``negatives`` (R, N) belong to the test's rows."""
+
+    train: Dataset
+    valid: Dataset
+    test: Dataset
+    whole: Dataset
+    negatives: Tensor | None = None
+
+
+def read_parts(recipe: Recipe, folder: Path) -> Parts:
+    """Read and split the data of ``recipe`` as its protocol says."""
+    source, protocol = recipe.data, recipe.protocol
+    if protocol.split == "files":
+        return _of_files(source, folder)
+    if protocol.split == "sessions":
+        return _of_sessions(source, folder, protocol.valid)
+    if source.test is None:
+        dataset = read_dataset(folder / source.events, format=source.format, schema=source.schema or None)
+    else:
+        dataset = _with_last(folder / source.events, folder / source.test)
+    train, valid, test = split_last_out(dataset)
+    negatives = None if source.negatives is None else _negatives(folder / source.negatives, dataset)
+    return Parts(train, valid, test, test.before(), negatives)
+
+
+def _of_files(source: Source, folder: Path) -> Parts:
+    if source.valid is None or source.test is None:
+        raise SettingsError("protocol.split = 'files' needs data.valid and data.test, the files of the other parts.")
+    train = read_dataset(folder / source.events, format=source.format, schema=source.schema or None)
+    valid = read_later(folder / source.valid, train, format=source.format)
+    test = read_later(folder / source.test, train, format=source.format)
+    return Parts(train, valid, test, _all_own(valid))
+
+
+def _all_own(part: Dataset) -> Dataset:
+    """The same with its known history as its own events too."""
+    return part.without_rows(torch.zeros(part.events.num_rows, dtype=torch.bool))
+
+
+def _of_sessions(source: Source, folder: Path, share: float) -> Parts:
+    if source.test is None:
+        raise SettingsError("protocol.split = 'sessions' needs data.test, a file with the sessions to be tested on.")
+    train_sessions, test_sessions = _lines(folder / source.events), _whole(_lines(folder / source.test))
+    sessions = [*train_sessions, *test_sessions]
+    frame = pl.DataFrame({"session_id": range(len(sessions)), "item_id": sessions}).explode("item_id")
+    dataset = read_dataset(frame.with_columns(pl.col("item_id").cast(pl.Int64)), schema={"sequence": "session"})
+    num_test = len(test_sessions)
+    train, valid, test = split_sessions(dataset, valid=round(share * len(train_sessions)), test=num_test)
+    whole, _, _ = split_sessions(dataset, valid=0, test=num_test)
+    return Parts(train, valid, test, whole)
+
+
+def _lines(path: Path) -> list[list[str]]:
+    return [line.split() for line in _text(path).splitlines()]
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise DataError(f"There is no file {path}. --data is the folder that holds the data sets.")
+    return path.read_text(encoding="utf-8")
+
+
+def _whole(examples: list[list[str]]) -> list[list[str]]:
+    """Sessions from a file of all their prefixes, the longest first: what continues the line before is no new session."""
+    return [line for line, before in zip(examples, [[], *examples], strict=False) if line != before[: len(line)]]
+
+
+def _with_last(events: Path, last: Path) -> Dataset:
+    """NCF's files: lines of user, item, rating and time, and another with each user's last event."""
+    names = ["user_id", "item_id", "rating", "order"]
+    frames = []
+    for path in (events, last):
+        _text(path)
+        frames.append(pl.read_csv(path, separator="\t", has_header=False, new_columns=names))
+    known = frames[0].sort("user_id", "order", maintain_order=True)
+    return read_dataset(pl.concat([known, frames[1]]).select("user_id", "item_id"))
+
+
+def _negatives(path: Path, dataset: Dataset) -> Tensor:
+    """The items (R, N) listed for each row's test event: lines of (user,item) and the items."""
+    rows = [[int(number) for number in re.findall(r"\d+", line)] for line in _text(path).splitlines()]
+    users = torch.from_numpy(dataset.encoders.users.encode([row[0] for row in rows])).long()
+    lengths = torch.tensor([len(row) - 2 for row in rows])
+    items = torch.from_numpy(dataset.encoders.items.encode([item for row in rows for item in row[2:]])).long()
+    table = torch.zeros(dataset.events.num_rows, int(lengths.max()), dtype=torch.int64)
+    offsets = running_total(lengths)
+    row = torch.repeat_interleave(users, lengths)
+    table[row, torch.arange(len(items)) - offsets[:-1].repeat_interleave(lengths)] = items
+    return table
