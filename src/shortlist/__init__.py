@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 HOME = {
     "ALS": "shortlist.models.als",
     "BundleError": "shortlist.errors",
+    "CrossAttention": "shortlist.models.cross_attention",
     "DLRM": "shortlist.models.dlrm",
     "DataError": "shortlist.errors",
     "Dataset": "shortlist.data",
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from shortlist.index import Exact as Exact
     from shortlist.model import Model as Model
     from shortlist.models.als import ALS as ALS
+    from shortlist.models.cross_attention import CrossAttention as CrossAttention
     from shortlist.models.deepfm import DeepFM as DeepFM
     from shortlist.models.dlrm import DLRM as DLRM
     from shortlist.models.gru4rec import GRU4Rec as GRU4Rec

@@ -20,7 +20,7 @@ from shortlist.pools import Pools
 When = Literal["first", "each"]  # a part is asked once per row, before its first own event, or before each of them
 
 __all__ = [
-    "Batches", "CandidateSource", "Candidates", "Catalogue", "DecaysWeights", "EvaluationBatch", "Examples", "FeatureLayout",
+    "Batches", "CandidateSource", "Candidates", "Catalogue", "CountsEvents", "DecaysWeights", "EvaluationBatch", "Examples", "FeatureLayout",
     "Features", "Filter", "Interactions", "ItemIndex", "LearnsUsers", "ModelSettings", "Pretrained", "Ragged", "Ranker",
     "Requests", "Retriever", "Sampling", "Solver", "Stages", "Trainable", "When",
 ]  # fmt: skip
@@ -111,6 +111,9 @@ class Catalogue:
     context: FeatureLayout | None = None
     evidence: int = 0  # E, the width of the evidence a ranker gets
     events: int = 0  # training events, for priors
+    crosses: tuple[
+        tuple[tuple[str, int], ...], ...
+    ] = ()  # of each crossed column: whose the parts are, and which field
 
     def with_evidence(self, width: int) -> Catalogue:
         """The same for a ranker that also gets ``width`` kinds of evidence."""
@@ -158,6 +161,13 @@ class DecaysWeights(Protocol):
     """A network some of whose parameters have a weight decay of their own."""
 
     def weight_decays(self) -> dict[nn.Parameter, float]: ...
+
+
+@runtime_checkable
+class CountsEvents(Protocol):
+    """A network that is shown all it will learn from once before training."""
+
+    def count(self, examples: Examples, /) -> None: ...
 
 
 @runtime_checkable

@@ -42,7 +42,8 @@ class Schema:
     A role that the data does not have is None. With neither an item nor a user the data is *tabular*: rows of features
     with a label or a rating. ``positive`` is a rule over the event columns in SQL, such as
     ``"rating >= 4"``: events that fulfil it are liked, and only those enter histories, popularity and targets;
-    None counts every event. ``sequence`` says what a row of the data set is: a user's events or a session's.
+    None counts every event. ``cross`` names columns whose combinations say more than each alone, such as
+    ``(("user_id", "item_id"),)``: ids and categorical features. ``sequence`` says what a row of the data set is: a user's events or a session's.
     """
 
     item_id: str | None = "item_id"
@@ -57,6 +58,7 @@ class Schema:
     sequence: Sequence = "user"
     positive: str | None = None
     features: tuple[Feature, ...] = ()
+    cross: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if self.sequence not in get_args(Sequence):
@@ -80,6 +82,27 @@ class Schema:
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
             raise SchemaError(f"Features named twice: {', '.join(doubled)}. Keep one of each.")
+        for columns in self.cross:
+            self._check_cross(columns)
+
+    def _check_cross(self, columns: tuple[str, ...]) -> None:
+        known = [name for name, _, _ in self.crossable()]
+        if isinstance(columns, str) or len(columns) < 2:
+            raise SchemaError(f"schema.cross has {columns!r}. Each entry lists two columns or more that are crossed.")
+        for column in columns:
+            if column not in known:
+                raise SchemaError(
+                    f"schema.cross has {column!r}, which is no id and no categorical feature.{nearest(column, known)} "
+                    f"Columns that can be crossed: {', '.join(known) or 'none'}."
+                )
+
+    def crossable(self) -> list[tuple[str, str, int]]:
+        """Each column that can be crossed, whose it is ("user_id" and "item_id" their own), and its place there."""
+        found = [(column, role, 0) for role in ("user_id", "item_id") if (column := getattr(self, role)) is not None]
+        for owner in get_args(Owner):
+            categorical = [feature.name for feature in self.of(owner) if feature.kind == "categorical"]
+            found += [(name, owner, place) for place, name in enumerate(categorical)]
+        return found
 
     @property
     def is_tabular(self) -> bool:
@@ -113,7 +136,8 @@ class Schema:
         features = tuple(
             feature if isinstance(feature, Feature) else _feature(feature) for feature in values.get("features", ())
         )
-        return cls(**{**values, "features": features})
+        cross = tuple(tuple(columns) for columns in values.get("cross", ()))
+        return cls(**{**values, "features": features, "cross": cross})
 
 
 def _feature(values: dict[str, Any]) -> Feature:

@@ -24,7 +24,19 @@ from shortlist.data import Dataset
 from shortlist.data.batches import evaluation_batches
 from shortlist.fitting import fit, training_batches
 from shortlist.model import Model, history_width, pair_scores
-from shortlist.models import ALS, DLRM, MF, DeepFM, GRU4Rec, ItemKNN, NeuMF, Popularity, SASRec, TwoTower
+from shortlist.models import (
+    ALS,
+    DLRM,
+    MF,
+    CrossAttention,
+    DeepFM,
+    GRU4Rec,
+    ItemKNN,
+    NeuMF,
+    Popularity,
+    SASRec,
+    TwoTower,
+)
 from shortlist.training import Training
 
 TRAINED: dict[str, ModelSettings] = {
@@ -53,6 +65,10 @@ TRAINED: dict[str, ModelSettings] = {
     "DeepFM ratings": DeepFM(hidden=(16,), loss="mse", init_std=0.05),
     "DLRM": DLRM(embedding_dim=8, top=(16,)),
     "DLRM cat": DLRM(embedding_dim=8, top=(16,), interaction="cat"),
+    "CrossAttention": CrossAttention(embedding_dim=16, history=6, dropout=0.0),
+    "CrossAttention bce": CrossAttention(embedding_dim=16, history=6, dropout=0.0, loss="bce", negatives=4),
+    "CrossAttention listwise": CrossAttention(embedding_dim=16, history=6, dropout=0.0, listwise=True, num_blocks=2),
+    "CrossAttention ratings": CrossAttention(embedding_dim=16, history=6, dropout=0.0, loss="mse"),
     "DLRM softmax": DLRM(embedding_dim=8, top=(16,), itself=True, loss="softmax"),
 }
 SOLVED: dict[str, ModelSettings] = {
@@ -62,7 +78,7 @@ SOLVED: dict[str, ModelSettings] = {
     "ALS": ALS(embedding_dim=8),
 }
 ALL = TRAINED | SOLVED
-RANKERS = NeuMF | DeepFM | DLRM
+RANKERS = NeuMF | DeepFM | DLRM | CrossAttention
 SEQUENTIAL = [name for name, settings in TRAINED.items() if isinstance(settings, GRU4Rec | SASRec)]
 
 
@@ -141,7 +157,7 @@ def test_a_ranker_with_evidence_ignores_order_and_empty_slots(name: str, dataset
     assert isinstance(network, Ranker)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter)
-    requests = _requests(dataset, 0)
+    requests = _requests(dataset, history_width(TRAINED[name]))
     items = torch.arange(1, 9).expand(len(requests), -1)
     evidence = torch.stack((torch.randn(items.shape), torch.arange(8.0).expand(items.shape)), dim=2)
     full = Candidates(items, torch.zeros(items.shape), evidence)

@@ -72,7 +72,12 @@ class Dataset:
             None if self.user_features is None else self.user_features.layout,
             None if self.context is None else self.context.layout,
             events=len(self.events),
+            crosses=self._crosses(),
         )
+
+    def _crosses(self) -> tuple[tuple[tuple[str, int], ...], ...]:
+        places = {name: (owner, field) for name, owner, field in reversed(self.schema.crossable())}
+        return tuple(tuple(places[column] for column in columns) for columns in self.schema.cross)
 
     def own(self) -> Tensor:
         """Which events (E,) are the part's own, not known history."""

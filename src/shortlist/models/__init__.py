@@ -1,6 +1,7 @@
 """Networks: pure functions of tensors with weights. They know no files, no ids from outside and no other stage."""
 
 from shortlist.models.als import ALS
+from shortlist.models.cross_attention import CrossAttention
 from shortlist.models.deepfm import DeepFM
 from shortlist.models.dlrm import DLRM
 from shortlist.models.gru4rec import GRU4Rec
@@ -12,7 +13,7 @@ from shortlist.models.sasrec import SASRec
 from shortlist.models.two_tower import TwoTower
 
 __all__ = [
-    "ALS", "DLRM", "MF", "AnyModel", "DeepFM", "GRU4Rec", "ItemKNN", "NeuMF", "Popularity", "SASRec", "TwoTower",
+    "ALS", "DLRM", "MF", "AnyModel", "CrossAttention", "DeepFM", "GRU4Rec", "ItemKNN", "NeuMF", "Popularity", "SASRec", "TwoTower",
 ]  # fmt: skip
 
-AnyModel = MF | TwoTower | GRU4Rec | SASRec | NeuMF | DeepFM | DLRM | Popularity | ItemKNN | ALS
+AnyModel = MF | TwoTower | GRU4Rec | SASRec | NeuMF | DeepFM | DLRM | CrossAttention | Popularity | ItemKNN | ALS

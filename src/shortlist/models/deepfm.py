@@ -33,6 +33,8 @@ class DeepFM:
     ``embedding_l2`` adds half of it times the squared length of the whole embedding table to the loss of every step.
     It learns from labels where the data has them, else from ``negatives`` sampled for each positive; ``loss`` as in
     NeuMF. ``sparse`` gradients hold only the rows that a batch meets, for Adagrad: faster where tables are large.
+    Columns that the schema crosses have ``cross_buckets`` hashed values each, and two numbers of how training's events of
+    the same combination were labelled.
     """
 
     embedding_dim: int = 10
@@ -45,6 +47,7 @@ class DeepFM:
     negatives: int = 4
     init_std: float = 1e-4
     sparse: bool = False
+    cross_buckets: int = 2**18
 
     recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 4096}
 
@@ -89,7 +92,9 @@ class DeepFMNetwork(nn.Module):
         self.link = "identity" if settings.loss == "mse" else "sigmoid"
         width = settings.embedding_dim
         init = partial(nn.init.normal_, std=settings.init_std)
-        self.fields = Fields(catalogue, width + 1, init=init, sparse=settings.sparse)
+        self.fields = Fields(
+            catalogue, width + 1, init=init, sparse=settings.sparse, cross_buckets=settings.cross_buckets
+        )
         numbers = self.fields.num_numbers
         self.numbers = nn.Parameter(init(torch.empty(numbers, width + 1))) if numbers else None
         num_fields = self.fields.num_fields + numbers
@@ -115,9 +120,13 @@ class DeepFMNetwork(nn.Module):
         decayed = [self.fields.table] + ([] if self.numbers is None else [self.numbers])
         return dict.fromkeys(decayed, self.settings.embedding_l2) if self.settings.embedding_l2 else {}
 
-    def forward(self, requests: Requests, items: Tensor) -> Tensor:
-        """Raw scores (B, C) of items (B, C)."""
-        request, item = self._vectors(requests, items)
+    def count(self, examples: Examples) -> None:
+        """Count what training will learn from, for the crossed columns."""
+        self.fields.count(examples)
+
+    def forward(self, requests: Requests, items: Tensor, own: Tensor | None = None) -> Tensor:
+        """Raw scores (B, C) of items (B, C); ``own`` as in :class:`Fields`."""
+        request, item = self._vectors(requests, items, own)
         width = self.settings.embedding_dim
         known = request[:, None, :, :width]  # (B, 1, F, D)
         total, squares = known.sum(2), known.square().sum(2)  # (B, 1, D)
@@ -138,27 +147,27 @@ class DeepFMNetwork(nn.Module):
 
     def score(self, requests: Requests, candidates: Candidates) -> Tensor:
         """Raw scores (B, C); the empty slots' are meaningless."""
-        return self._score(requests, candidates.items, candidates.evidence)
+        return self._score(requests, candidates.items, candidates.evidence, None)
 
     def loss(self, examples: Examples) -> Tensor:
         """The loss that the settings name, over labels, sampled negatives or a retriever's labelled candidates."""
         return ranking_loss(self._score, examples, loss=self.settings.loss, has_items=self.fields.has_items)
 
-    def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None) -> Tensor:
-        scores: Tensor = self(requests, items)
+    def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None, own: Tensor | None) -> Tensor:
+        scores: Tensor = self(requests, items, own)
         if self.evidence is not None and evidence is not None:
             scores = scores + self.evidence(evidence, items > 0)
         return scores
 
-    def _vectors(self, requests: Requests, items: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The vectors of the request's fields (B, F, D+1) and of the items' (B, C, F, D+1), ids before numbers."""
+    def _vectors(self, requests: Requests, items: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The vectors of the request fields (B, F, D+1) and of the pair fields (B, C, F, D+1), ids before numbers."""
         request, numbers = self.fields.of_requests(requests)
         split = self.fields.num_request_numbers
         if self.numbers is not None and split:
             request = torch.cat((request, numbers[..., None] * self.numbers[:split]), dim=1)
-        if not self.fields.has_items:
+        if not self.fields.has_pairs:
             return request, None
-        item, numbers = self.fields.of_items(items)
-        if self.numbers is not None and self.fields.num_item_numbers:
+        item, numbers = self.fields.of_pairs(requests, items, own)
+        if self.numbers is not None and self.fields.num_pair_numbers:
             item = torch.cat((item, numbers[..., None] * self.numbers[split:]), dim=2)
         return request, item

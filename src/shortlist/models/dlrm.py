@@ -32,7 +32,8 @@ class DLRM:
     those of each with itself too; ``"cat"`` puts the vectors side by side. ``batch_norm``, ``dropout`` and
     ``embedding_l2`` as in DeepFM (the authors use none of them). Multi-hot fields are sums.
     It learns from labels where the data has them, else from ``negatives`` sampled for each positive; ``loss`` as in
-    NeuMF. ``sparse`` gradients hold only the rows that a batch meets, for Adagrad and SGD.
+    NeuMF. ``sparse`` gradients hold only the rows that a batch meets, for Adagrad and SGD. Crossed
+    columns as in DeepFM.
     """
 
     embedding_dim: int = 16
@@ -46,6 +47,7 @@ class DLRM:
     loss: RankingLoss = "bce"
     negatives: int = 4
     sparse: bool = False
+    cross_buckets: int = 2**18
 
     recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 2048}
 
@@ -88,7 +90,9 @@ class DLRMNetwork(nn.Module):
         self.settings = settings
         self.link = "identity" if settings.loss == "mse" else "sigmoid"
         width = settings.embedding_dim
-        self.fields = Fields(catalogue, width, init=_uniform, bags="sum", sparse=settings.sparse)
+        self.fields = Fields(
+            catalogue, width, init=_uniform, bags="sum", sparse=settings.sparse, cross_buckets=settings.cross_buckets
+        )
         self.bottom = None
         if self.fields.num_numbers:
             self.bottom = _perceptron(
@@ -117,19 +121,23 @@ class DLRMNetwork(nn.Module):
         """The decay of parameters that have their own."""
         return {self.fields.table: self.settings.embedding_l2} if self.settings.embedding_l2 else {}
 
-    def forward(self, requests: Requests, items: Tensor) -> Tensor:
-        """Raw scores (B, C) of items (B, C)."""
-        scores: Tensor = self.top(self.interact(requests, items))
+    def count(self, examples: Examples) -> None:
+        """Count what training will learn from, for the crossed columns."""
+        self.fields.count(examples)
+
+    def forward(self, requests: Requests, items: Tensor, own: Tensor | None = None) -> Tensor:
+        """Raw scores (B, C) of items (B, C); ``own`` as in :class:`Fields`."""
+        scores: Tensor = self.top(self.interact(requests, items, own))
         return scores.squeeze(2)
 
-    def interact(self, requests: Requests, items: Tensor) -> Tensor:
+    def interact(self, requests: Requests, items: Tensor, own: Tensor | None = None) -> Tensor:
         """What the top perceptron reads (B, C, …): x, and the pairs' dot products row by row, or all vectors."""
         rows = items.shape[1]
         vectors, numbers = self.fields.of_requests(requests)
         parts, dense = [vectors[:, None].expand(-1, rows, -1, -1)], numbers[:, None].expand(-1, rows, -1)
-        if self.fields.has_items:
-            of_items, more = self.fields.of_items(items)
-            parts.append(of_items)
+        if self.fields.has_pairs:
+            of_pairs, more = self.fields.of_pairs(requests, items, own)
+            parts.append(of_pairs)
             dense = torch.cat((dense, more), dim=2)
         bottom = None if self.bottom is None else self.bottom(dense)  # (B, C, D)
         if bottom is not None:
@@ -143,14 +151,14 @@ class DLRMNetwork(nn.Module):
 
     def score(self, requests: Requests, candidates: Candidates) -> Tensor:
         """Raw scores (B, C); the empty slots' are meaningless."""
-        return self._score(requests, candidates.items, candidates.evidence)
+        return self._score(requests, candidates.items, candidates.evidence, None)
 
     def loss(self, examples: Examples) -> Tensor:
         """The loss that the settings name, over labels, sampled negatives or a retriever's labelled candidates."""
         return ranking_loss(self._score, examples, loss=self.settings.loss, has_items=self.fields.has_items)
 
-    def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None) -> Tensor:
-        scores: Tensor = self(requests, items)
+    def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None, own: Tensor | None) -> Tensor:
+        scores: Tensor = self(requests, items, own)
         if self.evidence is not None and evidence is not None:
             scores = scores + self.evidence(evidence, items > 0)
         return scores

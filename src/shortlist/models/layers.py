@@ -98,6 +98,15 @@ class FeatureEmbedding(nn.Module):
         return torch.stack(parts).sum(0)
 
 
+def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
+    """A linear layer with Glorot-uniform weights and zero biases."""
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.xavier_uniform_(layer.weight)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
 def mlp(
     widths: Sequence[int], *, last_activation: bool = False, batch_norm: bool = False, dropout: float = 0.0
 ) -> nn.Sequential:
@@ -107,10 +116,7 @@ def mlp(
     """
     layers: list[nn.Module] = []
     for position, (inputs, outputs) in enumerate(pairwise(widths), start=1):
-        linear = nn.Linear(inputs, outputs)
-        nn.init.xavier_uniform_(linear.weight)
-        nn.init.zeros_(linear.bias)
-        layers.append(linear)
+        layers.append(linear(inputs, outputs))
         if last_activation or position < len(widths) - 1:
             if batch_norm:
                 layers.append(RowNorm(outputs))

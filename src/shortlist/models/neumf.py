@@ -143,13 +143,13 @@ class NeuMFNetwork(nn.Module):
 
     def score(self, requests: Requests, candidates: Candidates) -> Tensor:
         """Raw scores (B, C); the empty slots' are meaningless."""
-        return self._score(requests, candidates.items, candidates.evidence)
+        return self._score(requests, candidates.items, candidates.evidence, None)
 
     def loss(self, examples: Examples) -> Tensor:
         """The loss that the settings name, over sampled negatives or over a retriever's labelled candidates."""
         return ranking_loss(self._score, examples, loss=self.settings.loss)
 
-    def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None) -> Tensor:
+    def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None, _: Tensor | None) -> Tensor:
         assert requests.user is not None
         scores: Tensor = self(requests.user, items)
         if self.evidence is not None and evidence is not None:

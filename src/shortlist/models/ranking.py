@@ -13,7 +13,8 @@ from shortlist.contracts import Examples, Requests
 from shortlist.models import losses
 
 RankingLoss = Literal["bce", "softmax", "mse"]
-Score = Callable[[Requests, Tensor, Tensor | None], Tensor]  # requests, items (B, C), evidence (B, C, E) -> (B, C)
+# From requests, items (B, C), evidence (B, C, E), and the events and liked events (B, C, 2) that the pairs themselves are.
+Score = Callable[[Requests, Tensor, Tensor | None, Tensor | None], Tensor]
 
 
 def ranking_loss(score: Score, examples: Examples, *, loss: RankingLoss, has_items: bool = True) -> Tensor:
@@ -25,11 +26,16 @@ def ranking_loss(score: Score, examples: Examples, *, loss: RankingLoss, has_ite
     if examples.targets is None:
         assert examples.negatives is not None
         items = torch.cat((examples.items, examples.negatives[:, 0]), dim=1)  # (B, 1+N)
-        scores = score(examples.requests, items, None)
+        positive = torch.zeros(*items.shape, 2, device=items.device)
+        positive[:, 0] = 1
+        scores = score(examples.requests, items, None, positive)
         weights = None if examples.weights is None else examples.weights[:, 0]
         pairwise = losses.bce if loss == "bce" else losses.softmax
         return pairwise(scores[:, 0], scores[:, 1:], weights)
-    scores = score(examples.requests, examples.items, examples.evidence)  # (B, S)
+    # A retriever's candidates are labelled by later events than those that were counted.
+    single = examples.evidence is None
+    own = torch.stack((torch.ones_like(examples.targets), examples.targets), dim=2) if single else None
+    scores = score(examples.requests, examples.items, examples.evidence, own)  # (B, S)
     valid = examples.items > 0 if has_items else torch.ones_like(examples.items, dtype=torch.bool)
     if loss == "softmax":
         return losses.list_softmax(scores, examples.targets, valid)

@@ -11,19 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from shortlist.models.layers import Dropout
+from shortlist.models.layers import Dropout, linear
 from shortlist.models.sequences import last_step
 
 Block = Literal["authors", "pre_ln", "ligr"]
-
-
-def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
-    """A linear layer with Glorot-uniform weights and zero biases."""
-    layer = nn.Linear(inputs, outputs, bias=bias)
-    nn.init.xavier_uniform_(layer.weight)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 class CausalAttention(nn.Module):
