@@ -35,8 +35,8 @@ def build(golden: Golden) -> Build:
         network = NeuMF(paths=path).build(CATALOGUE)  # type: ignore[arg-type]
         assert isinstance(network, NeuMFNetwork)
         weights = {
-            f"{path}_users.embedding.weight": _with_unknown(file["w/user_embedding.W"]),
-            f"{path}_items.embedding.weight": _with_unknown(file["w/item_embedding.W"]),
+            "users.embedding.weight": _with_unknown(file["w/user_embedding.W"]),
+            "items.embedding.weight": _with_unknown(file["w/item_embedding.W"]),
             "prediction.weight": file["w/prediction.W"].T,
             "prediction.bias": file["w/prediction.b"],
         }

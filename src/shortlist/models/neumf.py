@@ -78,19 +78,15 @@ class NeuMFNetwork(nn.Module):
         self.settings = settings
         self.link = "identity" if settings.loss == "mse" else "sigmoid"
         users, items, std = catalogue.num_users, catalogue.num_items, settings.init_std
-        joined = 0
-        self.gmf_users = self.gmf_items = self.mlp_users = self.mlp_items = None
+        factors, half = 0, 0
         if settings.paths != "mlp":
-            self.gmf_users, self.gmf_items = (
-                Table(users, settings.factors, std=std),
-                Table(items, settings.factors, std=std),
-            )
-            joined += settings.factors
+            factors = settings.factors
         if settings.paths != "gmf":
-            width = settings.layers[0] // 2
-            self.mlp_users, self.mlp_items = Table(users, width, std=std), Table(items, width, std=std)
+            half = settings.layers[0] // 2
             self.hidden = mlp(settings.layers, last_activation=True)
-            joined += settings.layers[-1]
+        self.widths = (factors, half)  # of a vector's part for each path; one table holds both, to be looked up at once
+        self.users, self.items = Table(users, factors + half, std=std), Table(items, factors + half, std=std)
+        joined = factors + (settings.layers[-1] if half else 0)
         self.prediction = nn.Linear(joined, 1)
         bound = (3 / joined) ** 0.5  # LeCun uniform, as the authors initialise this layer
         nn.init.uniform_(self.prediction.weight, -bound, bound)
@@ -104,40 +100,37 @@ class NeuMFNetwork(nn.Module):
                 f"NeuMF(paths={self.settings.paths!r}) cannot start from {', '.join(initial)}. With both paths it starts "
                 'from two models: initial = {"gmf": fit(NeuMF(paths="gmf"), …), "mlp": fit(NeuMF(paths="mlp"), …)}.'
             )
-        own, learnt, alpha = self.state_dict(), dict[str, Tensor](), self.settings.fusion
-        weights: list[Tensor] = []
-        bias = torch.zeros(1)
-        for path, share in (("gmf", alpha), ("mlp", 1 - alpha)):
-            for name, values in initial[path].state_dict().items():
-                if name == "prediction.weight":
-                    weights.append(share * values)
-                elif name == "prediction.bias":
-                    bias = bias + share * values
-                else:
-                    learnt[name] = values
-        learnt |= {"prediction.weight": torch.cat(weights, dim=1), "prediction.bias": bias}
+        alpha = self.settings.fusion
+        gmf, mlp = (initial[path].state_dict() for path in ("gmf", "mlp"))
+        learnt = {name: values for name, values in mlp.items() if name.startswith("hidden.")}
+        for name in ("users.embedding.weight", "items.embedding.weight"):
+            learnt[name] = torch.cat((gmf[name], mlp[name]), dim=1)
+        learnt["prediction.weight"] = torch.cat(
+            (alpha * gmf["prediction.weight"], (1 - alpha) * mlp["prediction.weight"]), dim=1
+        )
+        learnt["prediction.bias"] = alpha * gmf["prediction.bias"] + (1 - alpha) * mlp["prediction.bias"]
+        own = self.state_dict()
         for name, values in learnt.items():
             if name not in own or own[name].shape != values.shape:
                 here = "nothing" if name not in own else str(tuple(own[name].shape))
                 raise SettingsError(
-                    f"NeuMF cannot start from these models: {name} is {tuple(values.shape)} there and {here} here. Give "
+                    f"NeuMF cannot start from these models: {name} is {tuple(values.shape)} of both and {here} here. Give "
                     "all three the same factors and layers, and fit them on the same data."
                 )
         self.load_state_dict({**own, **learnt})
 
     def forget_users(self, users: Tensor) -> None:
         """Treat the users (N,) as unknown: training will not meet them."""
-        for table in (self.gmf_users, self.mlp_users):
-            if table is not None:
-                table.forget(users)
+        self.users.forget(users)
 
     def forward(self, user: Tensor, items: Tensor) -> Tensor:
         """Raw scores (B, C) of users (B,) and items (B, C)."""
-        parts: list[Tensor] = []
-        if self.gmf_users is not None and self.gmf_items is not None:
-            parts.append(self.gmf_users.lookup(user)[:, None] * self.gmf_items.lookup(items))  # (B, C, F)
-        if self.mlp_users is not None and self.mlp_items is not None:
-            parts.append(side_by_side(self.hidden, self.mlp_users.lookup(user), self.mlp_items.lookup(items)))
+        users, others, parts = self.users.lookup(user), self.items.lookup(items), list[Tensor]()
+        factors, half = self.widths
+        if factors:
+            parts.append(users[:, None, :factors] * others[..., :factors])  # (B, C, F)
+        if half:
+            parts.append(side_by_side(self.hidden, users[:, factors:], others[..., factors:]))
         scores: Tensor = self.prediction(torch.cat(parts, dim=-1))
         return scores.squeeze(-1)
 
