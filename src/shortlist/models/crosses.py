@@ -1,6 +1,8 @@
-"""Combinations of columns, such as (user, item): a hashed id for each, and how training's events of it were labelled."""
+"""Combinations of columns, such as (user, item), to how training's events of the same combination were labelled."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,62 +13,73 @@ PRIOR_EVENTS = 1.0  # a combination's label rate is drawn to the mean as by so m
 
 
 class Crosses(nn.Module):
-    """The catalogue's X crossed columns of requests and items.
+    """The catalogue's X crossed columns of requests and items, each as two numbers of the combination at hand.
 
-    A combination has a bucket from 1 on, by a hash where there are more combinations than ``buckets``; one with an unknown
-    value has bucket 0. Training counts each bucket's events and liked events. An event that is learnt from must not see
-    its own label, so it is taken out of the counts that it meets (leave-one-out target statistics; Micci-Barreca 2001,
-    "A preprocessing scheme for high-cardinality categorical attributes").
+    Training counts the events and the liked events of every combination that it meets; one with an unknown value is never
+    met. An event that is learnt from must not see its own label, so it is taken out of the counts that it meets
+    (leave-one-out target statistics; Micci-Barreca 2001, "A preprocessing scheme for high-cardinality categorical
+    attributes"; CatBoost's come from earlier events alone).
     """
 
-    counts: Tensor  # (X, buckets+1, 2) events and liked events
+    keys: Tensor  # (K,) ascending, one for each combination that was met
+    counts: Tensor  # (K, 2) its events and liked events
+    total: Tensor  # (2,) all events and liked events
 
-    def __init__(self, catalogue: Catalogue, *, buckets: int) -> None:
+    def __init__(self, catalogue: Catalogue) -> None:
         super().__init__()
-        self.columns, self.buckets, self.item_features = catalogue.crosses, buckets, catalogue.item_features
-        self.register_buffer("counts", torch.zeros(len(self.columns), buckets + 1, 2))
+        self.columns, self.item_features = catalogue.crosses, catalogue.item_features
+        self.register_buffer("keys", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("counts", torch.zeros(0, 2))
+        self.register_buffer("total", torch.zeros(2))
+        self._new: list[tuple[Tensor, Tensor]] = []  # counted, and not yet among the keys
 
     def __len__(self) -> int:
         return len(self.columns)
 
-    def of(self, requests: Requests, items: Tensor) -> Tensor:
-        """The buckets (B, C, X) of requests with items (B, C)."""
-        found = []
-        for columns in self.columns:
-            key, known = torch.zeros_like(items), torch.ones_like(items, dtype=torch.bool)
-            for owner, field in columns:
-                value = self._values(owner, field, requests, items)
-                key = _mixed(key * 1_000_003 + value)  # int64 wraps around
-                known = known & (value > 0)
-            found.append(torch.where(known, 1 + key.remainder(self.buckets), 0))
-        return torch.stack(found, dim=2)
+    @property
+    def num_numbers(self) -> int:
+        """Numbers of a request with an item."""
+        return 2 * len(self)
 
     def count(self, examples: Examples) -> None:
         """Count labelled events, or positives, that training will learn from."""
-        buckets = self.of(examples.requests, examples.items)  # (B, S, X)
         liked = torch.ones(examples.items.shape) if examples.targets is None else examples.targets
-        for cross, rows in enumerate(self.counts):
-            chosen = buckets[..., cross].flatten()
-            rows[:, 0] += torch.bincount(chosen, minlength=len(rows))
-            rows[:, 1] += torch.bincount(chosen, weights=liked.flatten(), minlength=len(rows))
-        self.counts[:, 0] = 0  # nothing is known of the unknown
+        pairs = torch.stack((torch.ones_like(liked), liked), dim=2)  # (B, S, 2)
+        keys, known = self._keys(examples.requests, examples.items)
+        self.total += pairs.sum((0, 1))
+        self._new.append((keys[known], pairs[:, :, None].expand(*keys.shape, 2)[known]))
 
-    def look_up(self, requests: Requests, items: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The buckets (B, C, X) that training met, else 0, and two numbers for each (B, C, 2X).
+    def forward(self, requests: Requests, items: Tensor, own: Tensor | None) -> Tensor:
+        """Numbers (B, C, 2X) of requests with items (B, C).
 
-        The numbers are its label rate against the mean, in standard deviations of a label, and log(1 + events). ``own``
-        (B, C, 2) are the events and liked events among the counts that these very requests stand for.
+        First come the crosses' label rates against the mean, in standard deviations of a label, then log(1 + events).
+        ``own`` (B, C, 2) are the events and liked events among the counts that these very pairs stand for.
         """
-        buckets = self.of(requests, items)
-        met = self.counts[torch.arange(len(self)), buckets]  # (B, C, X, 2)
+        self._settle()
+        keys, known = self._keys(requests, items)
+        met = self.counts.new_zeros(*keys.shape, 2)
+        if len(self.keys):
+            place = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
+            met = self.counts[place] * ((self.keys[place] == keys) & known)[..., None]  # (B, C, X, 2)
         if own is not None:
             met = (met - own[:, :, None]).clamp(min=0)
-        total = self.counts.sum((0, 1))
-        mean = (total[1] / total[0].clamp(min=1)).clamp(1e-3, 1 - 1e-3)
+        mean = (self.total[1] / self.total[0].clamp(min=1)).clamp(1e-3, 1 - 1e-3)
         events, liked = met.unbind(3)
         rate = (liked + PRIOR_EVENTS * mean) / (events + PRIOR_EVENTS)
-        numbers = torch.cat(((rate - mean) / (mean * (1 - mean)).sqrt(), torch.log1p(events)), dim=2)
-        return buckets.masked_fill(events == 0, 0), numbers
+        return torch.cat(((rate - mean) / (mean * (1 - mean)).sqrt(), torch.log1p(events)), dim=2)
+
+    def _keys(self, requests: Requests, items: Tensor) -> tuple[Tensor, Tensor]:
+        """A number (B, C, X) for each combination, and which have no unknown value (B, C, X)."""
+        keys, known = [], []
+        for cross, columns in enumerate(self.columns):
+            key, all_known = torch.full_like(items, cross + 1), torch.ones_like(items, dtype=torch.bool)
+            for owner, field in columns:
+                value = self._values(owner, field, requests, items)
+                key = _mixed(key * 1_000_003 + value)  # int64 wraps around
+                all_known = all_known & (value > 0)
+            keys.append(key)
+            known.append(all_known)
+        return torch.stack(keys, dim=2), torch.stack(known, dim=2)
 
     def _values(self, owner: str, field: int, requests: Requests, items: Tensor) -> Tensor:
         """The values (B, C) or (B, 1) of a column, 0 = unknown."""
@@ -82,6 +95,28 @@ class Crosses(nn.Module):
         if features is None:
             return items.new_zeros(len(items), 1)
         return _value(features, field, None)[:, None]
+
+    def _settle(self) -> None:
+        """Bring what was counted among the keys."""
+        if self._new:
+            every = torch.cat([self.keys, *(keys for keys, _ in self._new)])
+            self.keys, place = torch.unique(every, return_inverse=True)
+            counted = torch.cat([self.counts, *(pairs for _, pairs in self._new)])
+            self.counts = torch.zeros(len(self.keys), 2).index_put_((place,), counted, accumulate=True)
+            self._new = []
+
+    def state_dict(self, *arguments: Any, **named: Any) -> Any:
+        """As of any module; what was counted is among it."""
+        self._settle()
+        return super().state_dict(*arguments, **named)
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *arguments: Any) -> None:
+        """Take over as many combinations as were saved."""
+        self._new = []
+        for name in ("keys", "counts"):
+            if (saved := state.get(prefix + name)) is not None:
+                setattr(self, name, torch.zeros_like(saved, device=getattr(self, name).device))
+        super()._load_from_state_dict(state, prefix, *arguments)
 
 
 def _value(features: Features, field: int, rows: Tensor | None) -> Tensor:

@@ -33,8 +33,7 @@ class DeepFM:
     ``embedding_l2`` adds half of it times the squared length of the whole embedding table to the loss of every step.
     It learns from labels where the data has them, else from ``negatives`` sampled for each positive; ``loss`` as in
     NeuMF. ``sparse`` gradients hold only the rows that a batch meets, for Adagrad: faster where tables are large.
-    Columns that the schema crosses have ``cross_buckets`` hashed values each, and two numbers of how training's events of
-    the same combination were labelled.
+    Of columns that the schema crosses it gets two numbers each: how training's events of the combination were labelled.
     """
 
     embedding_dim: int = 10
@@ -47,7 +46,6 @@ class DeepFM:
     negatives: int = 4
     init_std: float = 1e-4
     sparse: bool = False
-    cross_buckets: int = 2**18
 
     recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 4096}
 
@@ -92,9 +90,7 @@ class DeepFMNetwork(nn.Module):
         self.link = "identity" if settings.loss == "mse" else "sigmoid"
         width = settings.embedding_dim
         init = partial(nn.init.normal_, std=settings.init_std)
-        self.fields = Fields(
-            catalogue, width + 1, init=init, sparse=settings.sparse, cross_buckets=settings.cross_buckets
-        )
+        self.fields = Fields(catalogue, width + 1, init=init, sparse=settings.sparse)
         numbers = self.fields.num_numbers
         self.numbers = nn.Parameter(init(torch.empty(numbers, width + 1))) if numbers else None
         num_fields = self.fields.num_fields + numbers

@@ -47,7 +47,6 @@ class DLRM:
     loss: RankingLoss = "bce"
     negatives: int = 4
     sparse: bool = False
-    cross_buckets: int = 2**18
 
     recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 2048}
 
@@ -90,9 +89,7 @@ class DLRMNetwork(nn.Module):
         self.settings = settings
         self.link = "identity" if settings.loss == "mse" else "sigmoid"
         width = settings.embedding_dim
-        self.fields = Fields(
-            catalogue, width, init=_uniform, bags="sum", sparse=settings.sparse, cross_buckets=settings.cross_buckets
-        )
+        self.fields = Fields(catalogue, width, init=_uniform, bags="sum", sparse=settings.sparse)
         self.bottom = None
         if self.fields.num_numbers:
             self.bottom = _perceptron(

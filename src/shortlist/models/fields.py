@@ -19,8 +19,8 @@ Bags = Literal["sum", "mean"]
 
 
 class Fields(nn.Module):
-    """Vectors of the user, their features and the context (request fields), and of the item, its features and the crossed
-    columns (pair fields).
+    """Vectors of the user, their features and the context (request fields), and of the item and its features (pair
+    fields); the numbers of both, and of a request with an item those of the crossed columns.
 
     One table holds them all, each field's rows behind those of the one before, its unknown value first. A multi-hot
     field is the sum or the mean of its values' vectors, 0 where it has none. The vectors of the unknown user and item
@@ -35,9 +35,8 @@ class Fields(nn.Module):
         init: Callable[[Tensor], object],
         bags: Bags = "mean",
         sparse: bool = False,
-        cross_buckets: int = 2**18,
     ) -> None:
-        """``init`` draws the rows (V, D) of one field in place; each crossed column has ``cross_buckets`` + 1 of them."""
+        """``init`` draws the rows (V, D) of one field in place."""
         super().__init__()
         self.width, self.bags, self.item_features = width, bags, catalogue.item_features
         item_layout = None if catalogue.item_features is None else catalogue.item_features.layout
@@ -48,18 +47,17 @@ class Fields(nn.Module):
         sizes = [ids[0], *(0 if layout is None else layout.num_ids for layout in layouts[:2]), ids[1]]
         self.user_base, self.context_base, self.item_base = sizes[0], sum(sizes[:2]), sum(sizes[:3])
         self.feature_base = sum(sizes)
-        self.crosses = Crosses(catalogue, buckets=cross_buckets) if catalogue.crosses else None
-        num_crosses = len(catalogue.crosses)
+        self.crosses = Crosses(catalogue) if catalogue.crosses else None
         fields: list[int] = []
         for own_ids, layout in zip((ids[0], 0, ids[1]), layouts, strict=True):
             fields += [own_ids] if own_ids else []
             fields += () if layout is None else layout.categorical + layout.multi
-        self.cross_base = sum(fields)
-        fields += [cross_buckets + 1] * num_crosses
         self.num_request_fields = self.has_users + sum(0 if each is None else each.num_fields for each in layouts[:2])
-        self.num_pair_fields = self.has_items + (0 if item_layout is None else item_layout.num_fields) + num_crosses
+        self.num_pair_fields = self.has_items + (0 if item_layout is None else item_layout.num_fields)
         self.num_request_numbers = sum(0 if each is None else each.numeric for each in layouts[:2])
-        self.num_pair_numbers = (0 if item_layout is None else item_layout.numeric) + 2 * num_crosses
+        self.num_pair_numbers = 0 if item_layout is None else item_layout.numeric
+        if self.crosses is not None:
+            self.num_pair_numbers += self.crosses.num_numbers
         self.embedding = nn.Embedding(sum(fields), width, sparse=sparse)
         with torch.no_grad():
             for rows in torch.split(self.table, fields):
@@ -76,8 +74,8 @@ class Fields(nn.Module):
 
     @property
     def has_pairs(self) -> bool:
-        """Whether there are fields that differ between the items of a request."""
-        return self.num_pair_fields > 0
+        """Whether anything differs between the items of a request."""
+        return self.num_pair_fields + self.num_pair_numbers > 0
 
     @property
     def num_fields(self) -> int:
@@ -126,10 +124,8 @@ class Fields(nn.Module):
         vectors, numbers = self.of_items(items)
         if self.crosses is None:
             return vectors, numbers
-        buckets, met = self.crosses.look_up(requests, items, own)
-        steps = torch.arange(len(self.crosses), device=items.device) * (self.crosses.buckets + 1)
-        crossed = self.embedding(buckets + steps + self.cross_base)  # (B, C, X, D)
-        return torch.cat((vectors, crossed), dim=2), torch.cat((numbers, met.to(numbers.dtype)), dim=2)
+        met = self.crosses(requests, items, own).to(numbers.dtype)
+        return vectors, torch.cat((numbers, met), dim=2)
 
     def of_items(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (B, C, F, D) and numbers (B, C, G) of the fields of items (B, C) alone, without crossed columns."""

@@ -1,4 +1,4 @@
-"""Crossed columns: buckets that tell combinations apart, and label rates that never hold a row's own label."""
+"""Crossed columns: how others of the same combination were labelled, and never a row's own label."""
 
 from __future__ import annotations
 
@@ -19,32 +19,42 @@ def _labelled(rows: list[tuple[int, int, float]]) -> Examples:
     return Examples(Requests(user=users), items[:, None], targets=labels[:, None].float())
 
 
-def test_combinations_fall_into_buckets_of_their_own_and_unknown_values_into_none() -> None:
-    crosses = Crosses(USER_ITEM, buckets=2**18)
-    users = torch.arange(51)
-    buckets = crosses.of(Requests(user=users), torch.arange(41).expand(51, -1))[..., 0]
-    assert (buckets[0] == 0).all()
-    assert (buckets[:, 0] == 0).all()
-    known = buckets[1:, 1:].flatten()
-    assert (known > 0).all()
-    assert len(known.unique()) > 0.99 * len(known)  # 2,000 of 262,144
-
-
 def test_a_row_meets_the_label_rate_of_the_others_like_it() -> None:
     """Of (1, 1) two are liked and one is not, (2, 2) is liked once: the mean is 3/4, and stands for one more event."""
-    crosses = Crosses(USER_ITEM, buckets=64)
+    crosses = Crosses(USER_ITEM)
     examples = _labelled([(1, 1, 1), (1, 1, 1), (1, 1, 0), (2, 2, 1)])
     crosses.count(examples)
     assert examples.targets is not None
     own = torch.stack((torch.ones(4, 1), examples.targets), dim=2)
     spread = (0.75 * 0.25) ** 0.5
-    buckets, numbers = crosses.look_up(examples.requests, examples.items, own)
+    numbers = crosses(examples.requests, examples.items, own)[:, 0]
     rates = torch.tensor([1.75 / 3, 1.75 / 3, 2.75 / 3, 0.75])
-    torch.testing.assert_close(numbers[:, 0, 0], (rates - 0.75) / spread)
-    torch.testing.assert_close(numbers[:, 0, 1], torch.tensor([3.0, 3, 3, 1]).log())
-    assert (buckets[:, 0, 0] > 0).tolist() == [True, True, True, False]  # without its own row, (2, 2) was never met
-    served = crosses.look_up(examples.requests, examples.items, None)[1][:, 0, 0]
+    torch.testing.assert_close(numbers[:, 0], (rates - 0.75) / spread)
+    torch.testing.assert_close(numbers[:, 1], torch.tensor([3.0, 3, 3, 1]).log())
+    served = crosses(examples.requests, examples.items, None)[:, 0, 0]
     torch.testing.assert_close(served, (torch.tensor([2.75 / 4, 2.75 / 4, 2.75 / 4, 1.75 / 2]) - 0.75) / spread)
+
+
+def test_combinations_are_told_apart_and_one_with_an_unknown_value_is_never_met() -> None:
+    crosses = Crosses(USER_ITEM)
+    users, items = torch.arange(51).repeat_interleave(41), torch.arange(41).repeat(51)
+    every = Examples(Requests(user=users), items[:, None], targets=torch.ones(len(users), 1))
+    crosses.count(every)
+    met = crosses(every.requests, every.items, None)[:, 0, 1]
+    torch.testing.assert_close(met, torch.where((users > 0) & (items > 0), 2.0, 1.0).log())
+
+
+def test_counts_are_saved_and_loaded() -> None:
+    first, second = Crosses(USER_ITEM), Crosses(USER_ITEM)
+    examples = _labelled([(1, 1, 1), (1, 2, 0), (3, 4, 1)])
+    first.count(examples)
+    second.count(_labelled([(5, 5, 1)]))
+    second.load_state_dict(first.state_dict())
+    for requests, items in (
+        (examples.requests, examples.items),
+        (Requests(user=torch.tensor([5])), torch.tensor([[5]])),
+    ):
+        assert torch.equal(first(requests, items, None), second(requests, items, None))
 
 
 def _pairs(seed: int) -> pl.DataFrame:
@@ -58,9 +68,7 @@ def _pairs(seed: int) -> pl.DataFrame:
     )
 
 
-@pytest.mark.parametrize(
-    "settings", [sl.DeepFM(hidden=(8,), cross_buckets=1024), sl.DLRM(embedding_dim=4, cross_buckets=1024)]
-)
+@pytest.mark.parametrize("settings", [sl.DeepFM(hidden=(8,)), sl.DLRM(embedding_dim=4)])
 def test_a_cross_is_learnt_at_once(settings: sl.DeepFM | sl.DLRM) -> None:
     schema = {"label": "label", "cross": [["left", "right"]]}
     features = [{"name": name, "kind": "categorical", "owner": "context"} for name in ("left", "right")]
