@@ -11,6 +11,7 @@ from shortlist.errors import SchemaError, nearest
 Kind = Literal["categorical", "multi", "numeric"]
 Owner = Literal["user", "item", "context"]
 Sequence = Literal["user", "session"]
+Transform = Literal["standard", "log", "quantiles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,11 @@ class Feature:
 
     ``kind`` is ``categorical`` (one value a row), ``multi`` (several: a list column, or text split at
     ``separator``) or ``numeric``. ``owner`` says whose it is: a ``user``'s, an ``item``'s, or the event's
-    ``context``. Values seen fewer than ``min_count`` times in training are treated as unknown.
+    ``context``. Values seen fewer than ``min_count`` times in training are treated as unknown. With ``buckets`` values are
+    hashed into so many instead, which needs no memory for each, and never meets an unknown one.
+
+    Numbers are standardised; ``transform="log"`` first takes log(1 + x) of what is above 0, as suits counts, and
+    ``"quantiles"`` makes a category of each of ``buckets`` (32) parts that hold equally many.
     """
 
     name: str
@@ -27,12 +32,34 @@ class Feature:
     owner: Owner
     separator: str | None = None
     min_count: int = 1
+    transform: Transform = "standard"
+    buckets: int | None = None
 
     def __post_init__(self) -> None:
+        if self.transform not in get_args(Transform):
+            raise SchemaError(
+                f"Feature {self.name!r} has transform {self.transform!r}.{nearest(self.transform, get_args(Transform))} "
+                f"Transforms: {', '.join(get_args(Transform))}."
+            )
+        if self.transform != "standard" and self.kind != "numeric":
+            raise SchemaError(
+                f"Feature {self.name!r} is {self.kind}, and transform = {self.transform!r} is for numbers. Leave it out."
+            )
+        if self.buckets is not None and self.buckets < 2:
+            raise SchemaError(f"Feature {self.name!r} has {self.buckets} buckets. Give 2 or more, or leave them out.")
+        if self.buckets is not None and self.kind == "numeric" and self.transform != "quantiles":
+            raise SchemaError(
+                f'Feature {self.name!r} is numeric and has buckets: they are for transform = "quantiles", and for categories.'
+            )
         if self.kind not in get_args(Kind):
             raise SchemaError(f"Feature {self.name!r} has kind {self.kind!r}. Kinds: {', '.join(get_args(Kind))}.")
         if self.owner not in get_args(Owner):
             raise SchemaError(f"Feature {self.name!r} has owner {self.owner!r}. Owners: {', '.join(get_args(Owner))}.")
+
+    @property
+    def is_category(self) -> bool:
+        """Whether a row has one value of several: a categorical feature, or a number made one by quantiles."""
+        return self.kind == "categorical" or self.transform == "quantiles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +127,7 @@ class Schema:
         """Each column that can be crossed, whose it is ("user_id" and "item_id" their own), and its place there."""
         found = [(column, role, 0) for role in ("user_id", "item_id") if (column := getattr(self, role)) is not None]
         for owner in get_args(Owner):
-            categorical = [feature.name for feature in self.of(owner) if feature.kind == "categorical"]
+            categorical = [feature.name for feature in self.of(owner) if feature.is_category]
             found += [(name, owner, place) for place, name in enumerate(categorical)]
         return found
 

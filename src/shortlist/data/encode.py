@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from shortlist.contracts import FeatureLayout, Features, Ragged
+from shortlist.data.categories import Categories, Hashed, Known, Quantiles, categories_from_dict
 from shortlist.errors import DataError
 from shortlist.features import running_total
 from shortlist.schema import Feature
@@ -20,18 +21,22 @@ from shortlist.vocabulary import Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How a numeric column is standardised. With ``flag`` a further column says 1 where the value is missing."""
+    """How a numeric column is standardised. With ``flag`` a further column says 1 where the value is missing.
+
+    With ``log`` it is log(1 + x) of numbers above 0 that is, others counting as 0.
+    """
 
     mean: float
     std: float
     flag: bool
+    log: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureEncoder:
     """What was learnt from the columns: the values of each categorical and multi-hot one, the scale of each numeric one.
 
-    ``values`` and ``scales`` follow the order of ``features``, kind by kind. Values are compared as text, so that 3 in
+    ``categories`` and ``scales`` follow the order of ``features``, kind by kind. Values are compared as text, so that 3 in
     a file and "3" in a request are the same.
 
     >>> frame = pl.DataFrame({"brand": ["b", "a", None], "price": [1.0, 3.0, None]})
@@ -44,22 +49,24 @@ class FeatureEncoder:
     """
 
     features: tuple[Feature, ...]
-    values: tuple[tuple[str, ...], ...]  # of categorical fields, then of multi-hot ones; value v has index v+1
+    categories: tuple[Categories, ...]  # of fields with one value a row, then of multi-hot ones
     scales: tuple[Scale, ...]
 
     @classmethod
     def fit(cls, frame: pl.DataFrame, features: tuple[Feature, ...]) -> FeatureEncoder:
         """Learn from all rows of ``frame``. Infinite numbers and NaN are a :class:`DataError` that names the first row."""
-        listed = [feature for kind in ("categorical", "multi") for feature in features if feature.kind == kind]
-        values = tuple(_known_values(frame, feature) for feature in listed)
-        scales = tuple(_scale(_numbers(frame, feature)) for feature in features if feature.kind == "numeric")
-        return cls(features, values, scales)
+        encoder = cls(features, (), ())
+        categories = tuple(_categories(frame, feature) for feature in encoder._single() + encoder._multi())
+        scales = tuple(
+            _scale(_numbers(frame, feature), log=feature.transform == "log") for feature in encoder._numeric()
+        )
+        return cls(features, categories, scales)
 
     @property
     def layout(self) -> FeatureLayout:
         """The sizes of what :meth:`encode` returns."""
-        sizes = tuple(len(known) + 1 for known in self.values)
-        num_categorical = len(self._of("categorical"))
+        sizes = tuple(known.size for known in self.categories)
+        num_categorical = len(self._single())
         return FeatureLayout(
             sizes[:num_categorical],
             sizes[num_categorical:],
@@ -72,21 +79,24 @@ class FeatureEncoder:
         A multi-hot field keeps each value once a row, and index 0 for unknown ones; a row without values is empty.
         """
         layout = self.layout
-        fields = self._of("categorical") + self._of("multi")
+        fields = self._single() + self._multi()
         single: list[Tensor] = []
         several: list[Ragged] = []
-        for feature, known, offset in zip(fields, self.values, layout.offsets, strict=True):
-            if feature.kind == "categorical":
-                single.append(_indices(_column(frame, feature), known) + offset)
+        for feature, known, offset in zip(fields, self.categories, layout.offsets, strict=True):
+            if isinstance(known, Quantiles):
+                single.append(known.indices(_finite(_numbers(frame, feature, strict=False))) + offset)
+            elif feature.kind == "categorical":
+                single.append(known.indices(_column(frame, feature)) + offset)
             else:
                 lists = _lists(frame, feature)
-                ids = _indices(lists.explode(empty_as_null=False, keep_nulls=False), known) + offset
+                ids = known.indices(lists.explode(empty_as_null=False, keep_nulls=False)) + offset
                 lengths = torch.from_numpy(lists.list.len().fill_null(0).cast(pl.Int64).to_numpy(writable=True))
                 several.append(Ragged(ids, running_total(lengths)))
         numeric: list[Tensor] = []
         flags: list[Tensor] = []
-        for feature, scale in zip(self._of("numeric"), self.scales, strict=True):
+        for feature, scale in zip(self._numeric(), self.scales, strict=True):
             numbers = _finite(_numbers(frame, feature, strict=False))
+            numbers = _logarithm(numbers) if scale.log else numbers
             scaled = ((numbers - scale.mean) / scale.std).fill_null(0.0)
             numeric.append(torch.from_numpy(scaled.cast(pl.Float32).to_numpy(writable=True)))
             if scale.flag:
@@ -102,7 +112,7 @@ class FeatureEncoder:
         """A JSON-ready copy; :meth:`from_dict` is its inverse."""
         return {
             "features": [asdict(feature) for feature in self.features],
-            "values": [list(known) for known in self.values],
+            "categories": [known.to_dict() for known in self.categories],
             "scales": [asdict(scale) for scale in self.scales],
         }
 
@@ -111,12 +121,18 @@ class FeatureEncoder:
         """The encoder that :meth:`to_dict` described."""
         return cls(
             tuple(Feature(**feature) for feature in stated["features"]),
-            tuple(tuple(known) for known in stated["values"]),
+            tuple(categories_from_dict(known) for known in stated["categories"]),
             tuple(Scale(**scale) for scale in stated["scales"]),
         )
 
-    def _of(self, kind: str) -> list[Feature]:
-        return [feature for feature in self.features if feature.kind == kind]
+    def _single(self) -> list[Feature]:
+        return [feature for feature in self.features if feature.is_category]
+
+    def _multi(self) -> list[Feature]:
+        return [feature for feature in self.features if feature.kind == "multi"]
+
+    def _numeric(self) -> list[Feature]:
+        return [feature for feature in self.features if feature.kind == "numeric" and not feature.is_category]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,26 +174,38 @@ class Encoders:
         )
 
 
-def _known_values(frame: pl.DataFrame, feature: Feature) -> tuple[str, ...]:
+def _categories(frame: pl.DataFrame, feature: Feature) -> Categories:
+    if feature.transform == "quantiles":
+        return Quantiles.fit(_checked(_numbers(frame, feature)), 32 if feature.buckets is None else feature.buckets)
+    if feature.buckets is not None:
+        return Hashed(feature.buckets)
     column = (
         _column(frame, feature)
         if feature.kind == "categorical"
         else _lists(frame, feature).explode(empty_as_null=False, keep_nulls=False)
     )
-    counts = column.drop_nulls().value_counts(name="seen")
-    return tuple(counts.filter(pl.col("seen") >= feature.min_count)[column.name].sort().to_list())
+    return Known.fit(column, feature.min_count)
 
 
-def _scale(numbers: pl.Series) -> Scale:
-    finite = numbers.drop_nulls()
-    if not finite.is_finite().all():
+def _checked(numbers: pl.Series) -> pl.Series:
+    if not numbers.drop_nulls().is_finite().all():
         row = (~numbers.is_finite()).fill_null(value=False).arg_max()
         assert row is not None
         raise DataError(
             f"Feature {numbers.name!r} is {numbers[row]} in row {row + 1}. Numbers must be finite; leave a value empty where it is missing."
         )
+    return numbers
+
+
+def _logarithm(numbers: pl.Series) -> pl.Series:
+    return numbers.clip(lower_bound=0).log1p()
+
+
+def _scale(numbers: pl.Series, *, log: bool) -> Scale:
+    numbers = _logarithm(_checked(numbers)) if log else _checked(numbers)
+    finite = numbers.drop_nulls()
     mean, std = (0.0, 0.0) if not len(finite) else (float(np.mean(finite.to_numpy())), float(np.std(finite.to_numpy())))
-    return Scale(mean, std if std > 0 and math.isfinite(std) else 1.0, flag=bool(numbers.null_count()))
+    return Scale(mean, std if std > 0 and math.isfinite(std) else 1.0, flag=bool(numbers.null_count()), log=log)
 
 
 def _column(frame: pl.DataFrame, feature: Feature) -> pl.Series:
@@ -208,15 +236,6 @@ def _as_text(column: pl.Series) -> pl.Series:
     if column.dtype.is_float():
         text = column.fill_nan(None).cast(pl.String).str.strip_suffix(".0")
     return text.set(text == "", None)
-
-
-def _indices(column: pl.Series, known: tuple[str, ...]) -> Tensor:
-    """The place of each value in ``known``, counted from 1; 0 for others and missing ones."""
-    if not known:
-        return torch.zeros(len(column), dtype=torch.int32)
-    places = pl.int_range(1, len(known) + 1, dtype=pl.Int32, eager=True)
-    found = column.replace_strict(pl.Series(known), places, default=0, return_dtype=pl.Int32)
-    return torch.from_numpy(found.to_numpy(writable=True))
 
 
 def _numbers(frame: pl.DataFrame, feature: Feature, *, strict: bool = True) -> pl.Series:

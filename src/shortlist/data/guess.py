@@ -34,8 +34,8 @@ def table_features(table: Table, owner: Owner, *, skip: set[str | None]) -> tupl
 def guess_feature(column: pl.Series, owner: Owner) -> Feature | str:
     """The feature that a column seems to be, or why it is none.
 
-    >>> guess_feature(pl.Series("genres", ["Comedy|War", "War"]), "item")
-    Feature(name='genres', kind='multi', owner='item', separator='|', min_count=1)
+    >>> guess_feature(pl.Series("genres", ["Comedy|War", "War"]), "item") == Feature("genres", "multi", "item", "|")
+    True
     >>> guess_feature(pl.Series("sku", [f"a{i}" for i in range(100)]), "item")
     'nearly every row has another value'
     """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +30,7 @@ class Crosses(nn.Module):
         self.register_buffer("counts", torch.zeros(0, 2))
         self.register_buffer("total", torch.zeros(2))
         self._new: list[tuple[Tensor, Tensor]] = []  # counted, and not yet among the keys
+        self.register_state_dict_pre_hook(lambda module, _prefix, _keep: module._settle())  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -105,12 +104,7 @@ class Crosses(nn.Module):
             self.counts = torch.zeros(len(self.keys), 2).index_put_((place,), counted, accumulate=True)
             self._new = []
 
-    def state_dict(self, *arguments: Any, **named: Any) -> Any:
-        """As of any module; what was counted is among it."""
-        self._settle()
-        return super().state_dict(*arguments, **named)
-
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *arguments: Any) -> None:
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *arguments: object) -> None:
         """Take over as many combinations as were saved."""
         self._new = []
         for name in ("keys", "counts"):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from shortlist.data import read_dataset, split_by_time
+from shortlist.data.categories import Known
 from shortlist.schema import Feature, Schema
 
 EVENTS = pl.DataFrame(
@@ -95,7 +96,7 @@ def test_weights_are_read():
 def test_context_follows_its_events():
     feature = Feature("device", "categorical", "context")
     dataset = read_dataset(EVENTS, schema={"features": [feature]})
-    assert dataset.encoders.context.values == (("pc", "tv"),)
+    assert dataset.encoders.context.categories == (Known(("pc", "tv")),)
     assert dataset.context.categorical.squeeze(1).tolist() == [1, 2, 2, 1, 2]
     train, _, test = split_by_time(dataset, valid=0, test=0.2)
     assert train.context.categorical.squeeze(1).tolist() == [1, 2, 2, 1]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from shortlist.data import Encoders, FeatureEncoder
-from shortlist.errors import DataError
+from shortlist.errors import DataError, SchemaError
 from shortlist.schema import Feature
 from shortlist.vocabulary import Vocabulary
 
@@ -120,3 +120,62 @@ def test_encoders_come_back_equal_from_json():
     assert again == encoders
     assert torch.equal(again.item_features.encode(frame).numeric, encoder.encode(frame).numeric)
     assert Encoders(Vocabulary([1, 3]), Vocabulary(["é", "b"]), None, encoder, None, ("Été", "B")) != encoders
+
+
+def test_counts_may_be_standardised_by_their_logarithm():
+    """log(1 + x) of 0 and e - 1 is 0 and 1, what is below 0 counts as 0."""
+    views = Feature("views", "numeric", "item", transform="log")
+    encoder = FeatureEncoder.fit(pl.DataFrame({"views": [0.0, 1.718281828]}), (views,))
+    found = encoder.encode(pl.DataFrame({"views": [-5.0, 0.0, 1.718281828]})).numeric
+    torch.testing.assert_close(found, torch.tensor([[-1.0], [-1.0], [1.0]]))
+
+
+def test_quantiles_make_a_number_a_category():
+    price = Feature("price", "numeric", "item", transform="quantiles", buckets=4)
+    frame = pl.DataFrame({"price": [float(value) for value in range(1, 101)]})
+    encoder = FeatureEncoder.fit(frame, (price, BRAND))
+    assert encoder.layout.categorical == (5, 1)
+    assert encoder.layout.numeric == 0
+    parts = encoder.encode(frame).categorical[:, 0]
+    assert torch.bincount(parts).tolist() == [0, 25, 25, 25, 25]
+    odd = encoder.encode(pl.DataFrame({"price": [None, -7.0, 1e9, float("nan")]})).categorical[:, 0]
+    assert odd.tolist() == [0, 1, 4, 0]
+
+
+def test_hashed_values_need_no_fit_and_stay_where_they_are():
+    brand = Feature("brand", "categorical", "item", buckets=50)
+    one = FeatureEncoder.fit(pl.DataFrame({"brand": ["a"]}), (brand,))
+    other = FeatureEncoder.fit(pl.DataFrame({"brand": ["x", "y"]}), (brand,))
+    asked = pl.DataFrame({"brand": ["a", "never seen", None]})
+    assert one.layout.categorical == (51,)
+    assert torch.equal(one.encode(asked).categorical, other.encode(asked).categorical)
+    assert (one.encode(asked).categorical[:, 0] > 0).tolist() == [True, True, False]
+
+
+def test_encoders_of_every_kind_are_written_and_read():
+    features = (
+        BRAND,
+        Feature("brand", "categorical", "user", buckets=9),
+        Feature("price", "numeric", "item", transform="quantiles", buckets=3),
+        Feature("price", "numeric", "user", transform="log"),
+        TAGS,
+    )
+    frame = pl.DataFrame({"brand": ["b", "a", "b"], "tags": ["x|y", "y", ""], "price": [1.0, 5.0, None]})
+    encoder = FeatureEncoder.fit(frame, features)
+    again = FeatureEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
+    assert again == encoder
+    assert torch.equal(again.encode(frame).categorical, encoder.encode(frame).categorical)
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"kind": "numeric", "transform": "logs"}, r"transform 'logs'\. Did you mean 'log'"),
+        ({"kind": "categorical", "transform": "log"}, r"is categorical, and transform = 'log' is for numbers"),
+        ({"kind": "categorical", "buckets": 1}, r"has 1 buckets\. Give 2 or more"),
+        ({"kind": "numeric", "buckets": 8}, r"is numeric and has buckets"),
+    ],
+)
+def test_a_transform_that_makes_no_sense_is_refused(stated, message):
+    with pytest.raises(SchemaError, match=message):
+        Feature(name="x", owner="item", **stated)

@@ -1,0 +1,133 @@
+"""Values of a column to indices from 1, by what was fitted; 0 is unknown and missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from zlib import crc32
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+
+class Categories(Protocol):
+    """How the values of one column become indices."""
+
+    @property
+    def size(self) -> int:
+        """Indices, the unknown 0 included."""
+        ...
+
+    def indices(self, column: pl.Series) -> Tensor:
+        """Indices (N,) int32 of N values."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready copy; :func:`categories_from_dict` is its inverse."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The values that were seen often enough, as text: value ``v`` has index ``v + 1``."""
+
+    values: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, column: pl.Series, min_count: int) -> Known:
+        """The values of a text column, sorted."""
+        counts = column.drop_nulls().value_counts(name="seen")
+        return cls(tuple(counts.filter(pl.col("seen") >= min_count)[column.name].sort().to_list()))
+
+    @property
+    def size(self) -> int:
+        """The values and the unknown one."""
+        return len(self.values) + 1
+
+    def indices(self, column: pl.Series) -> Tensor:
+        """The place of each text, 0 for others."""
+        if not self.values:
+            return torch.zeros(len(column), dtype=torch.int32)
+        places = pl.int_range(1, len(self.values) + 1, dtype=pl.Int32, eager=True)
+        found = column.replace_strict(pl.Series(self.values), places, default=0, return_dtype=pl.Int32)
+        return torch.from_numpy(found.to_numpy(writable=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values."""
+        return {"values": list(self.values)}
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """Texts by a hash (CRC-32) that is the same on every machine; different ones may share an index.
+
+    >>> Hashed(10).indices(pl.Series(["a", "b", None, "a"])).tolist()
+    [8, 2, 0, 8]
+    """
+
+    buckets: int
+
+    @property
+    def size(self) -> int:
+        """The buckets and the one of missing values."""
+        return self.buckets + 1
+
+    def indices(self, column: pl.Series) -> Tensor:
+        """The bucket of each text, 0 where it is missing."""
+        values = column.drop_nulls().unique()
+        buckets = pl.Series([1 + crc32(value.encode()) % self.buckets for value in values], dtype=pl.Int32)
+        if not len(values):
+            return torch.zeros(len(column), dtype=torch.int32)
+        found = column.replace_strict(values, buckets, default=0, return_dtype=pl.Int32)
+        return torch.from_numpy(found.to_numpy(writable=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The number of buckets."""
+        return {"buckets": self.buckets}
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Numbers by the part of the fitted ones that they fall into: those up to the first edge have index 1.
+
+    >>> Quantiles((1.0, 2.0)).indices(pl.Series([0.5, 1.0, 1.5, 9.0, None])).tolist()
+    [1, 1, 2, 3, 0]
+    """
+
+    edges: tuple[float, ...]  # ascending
+
+    @classmethod
+    def fit(cls, numbers: pl.Series, parts: int) -> Quantiles:
+        """Edges between ``parts`` parts of equally many finite numbers; equal edges count once."""
+        values = numbers.drop_nulls().to_numpy()
+        if not len(values):
+            return cls(())
+        edges = np.unique(np.quantile(values, np.arange(1, parts) / parts))
+        return cls(tuple(edges[edges < values.max()].tolist()))
+
+    @property
+    def size(self) -> int:
+        """The parts and the one of missing values."""
+        return len(self.edges) + 2
+
+    def indices(self, column: pl.Series) -> Tensor:
+        """The part of each number, 0 where it is missing."""
+        found = np.searchsorted(np.array(self.edges), column.fill_null(0.0).to_numpy(), side="left") + 1
+        found[column.is_null().to_numpy()] = 0
+        return torch.from_numpy(found.astype(np.int32))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The edges."""
+        return {"edges": list(self.edges)}
+
+
+def categories_from_dict(stated: Mapping[str, Any]) -> Categories:
+    """What a ``to_dict`` described."""
+    if "buckets" in stated:
+        return Hashed(int(stated["buckets"]))
+    if "edges" in stated:
+        return Quantiles(tuple(stated["edges"]))
+    return Known(tuple(stated["values"]))
