@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from shortlist.errors import TrainingError
 
-__all__ = ["written_whole"]
+__all__ = ["removed", "written_whole"]
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def written_whole(path: Path, /) -> Iterator[Path]:
     If the block fails, the temporary file is gone and ``path`` as it was; a disk error becomes a
     :class:`~shortlist.errors.TrainingError`.
     """
-    temporary = path.with_name(f"{path.name}.part")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -36,6 +36,16 @@ def written_whole(path: Path, /) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def removed(path: Path, /) -> None:
+    """Delete ``path``, and what a process that died while it wrote has left of it."""
+    path.unlink(missing_ok=True)
+    _temporary(path).unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
 
 
 def _sync_folder(folder: Path) -> None:

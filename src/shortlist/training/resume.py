@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from shortlist.contracts import Batches
 from shortlist.errors import ShortlistWarning, TrainingError
 from shortlist.training.examples import digest
-from shortlist.training.files import written_whole
+from shortlist.training.files import removed, written_whole
 from shortlist.training.logs import EpochRecord
 from shortlist.training.settings import Training
 
@@ -123,7 +123,7 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete the file: the run is over."""
-        self.path.unlink(missing_ok=True)
+        removed(self.path)
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         try:
