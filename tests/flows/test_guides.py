@@ -21,9 +21,17 @@ def _sessions() -> pl.DataFrame:
     return pl.DataFrame(rows, schema=["session_id", "item_id"], orient="row")
 
 
+def _clicks() -> pl.DataFrame:
+    draw = random.Random(0)
+    rows = [(draw.choice(["tv", "phone", "pc"]), draw.randrange(24), draw.random() * 20) for _ in range(600)]
+    clicks = [int(draw.random() < (0.8 if device == "tv" and hour > 17 else 0.2)) for device, hour, _ in rows]
+    return pl.DataFrame(rows, schema=["device", "hour", "price"], orient="row").with_columns(click=pl.Series(clicks))
+
+
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
 def test_the_code_of_a_guide_runs(guide: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", guide.read_text(), flags=re.DOTALL)
     assert blocks
-    known = {"EVENTS": make_shop(users=100, items=160, events=1_800, seed=1).events, "SESSIONS": _sessions()}
+    shop = make_shop(users=100, items=160, events=1_800, seed=1)
+    known = {"EVENTS": shop.events, "ITEMS": shop.items, "SESSIONS": _sessions(), "CLICKS": _clicks()}
     exec(compile("\n".join(blocks), guide.name, "exec"), known)
