@@ -70,6 +70,8 @@ def fit(
         candidates_from.trained_until.check_later(train)
     resolved = (training or Training()).resolve(settings.recommended)
     kind = _resolved(settings.sampling, train).kind
+    if kind == "labels" and candidates_from is None:
+        _check_labels(train)
     usual = {"ratings": "rmse", "labels": "auc"}.get(kind)
     if usual is not None and candidates_from is None and resolved.metric == Training().metric:
         resolved = replace(resolved, metric=usual)
@@ -88,6 +90,18 @@ def fit(
         model = _fit_part(settings, train, None, found, candidates_from, candidates, initial, exclude_seen, again, show)
     # What was kept for validation has been looked at as well, and is history when the model serves.
     return replace(model, dataset=train, trained_until=TrainedUntil.of(train))
+
+
+def _check_labels(train: Dataset) -> None:
+    """Refuse labels of one kind: there is nothing to tell apart."""
+    liked = train.targets().liked
+    if liked is not None and len(liked) and bool((liked == liked[0]).all()):
+        advice = "Give a table with both, such as clicks and impressions that were not clicked"
+        if not train.schema.is_tabular:
+            advice += "; or set schema.label = None, and negatives are sampled"
+        raise TrainingError(
+            f"All {len(liked):,} events to learn from are labelled {int(liked[0])}, so there is nothing to tell apart. {advice}."
+        )
 
 
 def _hold_labels(train: Dataset, *, seed: int) -> tuple[Dataset, Dataset]:

@@ -180,9 +180,9 @@ learning_rate = 0.05
 metric = "logloss"
 """
     for name in "abc":
-        (folder / f"{name}.csv").write_text("click,colour\n" + "1,red\n0,blue\n" * 10)
+        (folder / f"{name}.csv").write_text("click,colour\n" + "1,red\n0,blue\n" * 10 + "1,blue\n0,red\n")
     (run,) = reproduce(read_recipe(_recipe(folder, text)), folder)["runs"]
-    assert run["test"]["auc"]["value"] == 1
+    assert run["test"]["auc"]["value"] > 0.9
     assert set(run["test"]) == {"auc", "logloss"}
 
 

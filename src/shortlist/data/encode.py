@@ -73,6 +73,12 @@ class FeatureEncoder:
             len(self.scales) + sum(scale.flag for scale in self.scales),
         )
 
+    def column_names(self) -> list[str]:
+        """The names of the encoded categorical columns, then of the numeric ones and of their flags."""
+        numeric = [feature.name for feature in self._numeric()]
+        flags = [name for name, scale in zip(numeric, self.scales, strict=True) if scale.flag]
+        return [feature.name for feature in self._single()] + numeric + flags
+
     def encode(self, frame: pl.DataFrame) -> Features:
         """Encode every row (N). A missing column or an unknown value has index 0, a missing number the mean.
 
