@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -172,23 +171,7 @@ class Dropout(nn.Module):
         threshold = min(round(self.probability * 256), 255)
         words = torch.empty((values.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
         keep = words.view(torch.uint8)[: values.numel()].view(values.shape) >= threshold
-        dropped: Tensor = _Drop.apply(values, keep, 256 / (256 - threshold))  # type: ignore[no-untyped-call]
-        return dropped
-
-
-class _Drop(torch.autograd.Function):
-    """``values * keep * scale``."""
-
-    @staticmethod
-    def forward(context: Any, values: Tensor, keep: Tensor, scale: float) -> Tensor:
-        context.save_for_backward(keep)
-        context.scale = scale
-        return values.mul(keep).mul_(scale)
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (keep,) = context.saved_tensors
-        return gradient.mul(keep).mul_(context.scale), None, None
+        return values * keep.to(values.dtype).mul_(256 / (256 - threshold))
 
 
 class EvidenceHead(nn.Module):
