@@ -64,6 +64,12 @@ def fit(
     Early stopping judges lists without what the user met before, or with ``exclude_seen=False`` lists that may repeat it;
     of sessions it asks before every event of theirs. A model that says so starts from the ``initial`` ones.
     """
+    name = type(settings).__name__
+    if train.schema.is_tabular and (settings.sampling is None or settings.sampling.kind not in ("labels", "ratings")):
+        raise TrainingError(
+            f"{name} recommends items, and the data is a table of rows without items. Fit a ranker that learns their labels, "
+            "such as sl.fit(sl.DeepFM(), …), or name the column of the items: schema.item_id."
+        )
     if settings.sampling is None:
         return _solve(settings, train, seed=(training or Training()).seed)
     if candidates_from is not None:
@@ -76,7 +82,7 @@ def fit(
     if usual is not None and candidates_from is None and resolved.metric == Training().metric:
         resolved = replace(resolved, metric=usual)
     if getattr(settings, "sparse", False):
-        _check_sparse(type(settings).__name__, resolved)
+        _check_sparse(name, resolved)
     folder = None if run_dir is None else Path(run_dir)
     part: Dataset = train
     held: Dataset | Judge | None = validation

@@ -111,6 +111,10 @@ class Dataset:
         active = int((events.lengths > 0).sum())
         size = f"events   {len(events):,} by {active:,} of {self.num_users:,} {sequences}"
         size += f" on {int((events.item_counts() > 0).sum()):,} of {self.num_items:,} items"
+        if schema.is_tabular:
+            size = f"rows     {len(events):,}"
+            if events.liked is not None:
+                size += f", {float(events.liked.float().mean()):.1%} labelled 1"
         if events.times is not None and len(events):
             size += f", {_day(events.times.min())} to {_day(events.times.max())}"
         known = ((role, getattr(schema, role)) for role in ROLES)
@@ -122,6 +126,8 @@ class Dataset:
                 "features "
                 + ", ".join(f"{feature.owner}.{feature.name} ({feature.kind})" for feature in schema.features)
             )
+        if schema.cross:
+            lines.append("crosses  " + ", ".join(" x ".join(columns) for columns in schema.cross))
         return "\n".join([*lines, *(f"note     {note}" for note in self.notes)])
 
 

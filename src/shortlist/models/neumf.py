@@ -65,6 +65,10 @@ class NeuMF:
 
     def build(self, catalogue: Catalogue) -> nn.Module:
         """The network, freshly initialised."""
+        if catalogue.num_items == 0:
+            raise SettingsError(
+                "NeuMF scores users and items, and the data is a table of rows without them. Use DeepFM or DLRM."
+            )
         return NeuMFNetwork(self, catalogue)
 
 

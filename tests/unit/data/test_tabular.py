@@ -10,7 +10,7 @@ import torch
 
 import shortlist as sl
 from shortlist.data import read_later
-from shortlist.errors import DataError, SchemaError, ShortlistWarning, TrainingError
+from shortlist.errors import DataError, SchemaError, ShortlistError, ShortlistWarning, TrainingError
 
 ROWS = pl.DataFrame({"colour": ["red", "blue", "red", None] * 50, "size": [1.0, 2.0, 3.0, 4.0] * 50,
                      "tags": [["a"], ["a", "b"], [], ["c"]] * 50, "same": ["x"] * 200, "click": ([1, 0, 1, 0] * 9 + [0, 1, 0, 1]) * 5})  # fmt: skip
@@ -27,6 +27,16 @@ def test_a_label_without_items_makes_a_table_whose_columns_are_features() -> Non
     assert dataset.events.liked is not None
     assert dataset.events.liked.tolist() == ([True, False] * 18 + [False, True] * 2) * 5
     assert any("left out same (it has one value)" in note for note in dataset.notes)
+
+
+def test_a_table_describes_its_rows_labels_and_crosses() -> None:
+    dataset = sl.read_dataset(
+        ROWS.with_columns(shape=pl.Series(["round", "flat"] * 100)),
+        schema={"label": "click", "cross": [["colour", "shape"]]},
+    )
+    lines = dataset.describe().splitlines()
+    assert lines[0] == "rows     200, 50.0% labelled 1, no timestamps"
+    assert "crosses  colour x shape" in lines
 
 
 def test_the_columns_of_ids_may_be_features_of_a_table() -> None:
@@ -58,6 +68,13 @@ def test_rankers_learn_the_labels_of_a_table(settings: sl.DeepFM | sl.DLRM) -> N
     again = sl.fit(settings, train, training=sl.Training(epochs=1, batch_size=32))  # judged by a tenth of its own
     assert again.log is not None
     assert list(again.log.epochs[0].metrics) == ["auc"]
+
+
+@pytest.mark.parametrize("settings", [sl.TwoTower(), sl.ALS(), sl.SASRec(), sl.NeuMF(), sl.CrossAttention()])
+def test_models_of_items_say_that_a_table_has_none(settings: sl.TwoTower) -> None:
+    dataset = sl.read_dataset(ROWS, schema={"label": "click"})
+    with pytest.raises(ShortlistError, match=r"a table of rows without"):
+        sl.fit(settings, dataset)
 
 
 def test_a_later_file_is_read_with_the_encoders_of_the_first() -> None:
