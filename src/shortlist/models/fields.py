@@ -6,7 +6,7 @@ It does not know what a model makes of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from shortlist.contracts import Catalogue, Examples, Features, Requests
 from shortlist.models.crosses import Crosses
 
 Bags = Literal["sum", "mean"]
+PREPARED_BYTES = 64 * 2**20  # up to which the vectors of all items with features are kept while a network serves
 
 
 class Fields(nn.Module):
@@ -59,6 +60,7 @@ class Fields(nn.Module):
         if self.crosses is not None:
             self.num_pair_numbers += self.crosses.num_numbers
         self.embedding = nn.Embedding(sum(fields), width, sparse=sparse)
+        self._kept: tuple[Any, Tensor, Tensor] | None = None
         with torch.no_grad():
             for rows in torch.split(self.table, fields):
                 init(rows)
@@ -129,15 +131,34 @@ class Fields(nn.Module):
 
     def of_items(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (B, C, F, D) and numbers (B, C, G) of the fields of items (B, C) alone, without crossed columns."""
-        flat, numbers = items.reshape(-1), list[Tensor]()
-        parts = _Parts([flat[:, None] + self.item_base] if self.has_items else [], [])
+        flat = items.reshape(-1)
+        if self.item_features is not None and not self.training and not torch.is_grad_enabled():
+            prepared = self._prepared(self.item_features)
+            if prepared is not None:
+                vectors, numbers = (part.index_select(0, flat) for part in prepared)
+                return vectors.view(*items.shape, *vectors.shape[1:]), numbers.view(*items.shape, numbers.shape[1])
+        vectors, numbers = self._items(flat)
+        return vectors.view(*items.shape, *vectors.shape[1:]), numbers.view(*items.shape, numbers.shape[1])
+
+    def _items(self, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors (N, F, D) and numbers (N, G) of items (N,)."""
+        numbers, parts = list[Tensor](), _Parts([items[:, None] + self.item_base] if self.has_items else [], [])
         if self.item_features is not None:
-            features = self.item_features.take(flat)
+            features = self.item_features.take(items)
             parts.add(features, self.feature_base)
             if features.numeric is not None:
                 numbers.append(features.numeric)
-        vectors, found = self._vectors(parts, len(flat)), self._numbers(numbers, len(flat))
-        return vectors.view(*items.shape, *vectors.shape[1:]), found.view(*items.shape, found.shape[1])
+        return self._vectors(parts, len(items)), self._numbers(numbers, len(items))
+
+    def _prepared(self, features: Features) -> tuple[Tensor, Tensor] | None:
+        """What :meth:`_items` says of every item, kept as long as the table is as it was; None where it takes much memory."""
+        num = len(features)
+        if num * (self.num_pair_fields * self.width + self.num_pair_numbers) * 4 > PREPARED_BYTES:
+            return None
+        state = (self.table.data_ptr(), self.table._version, self.table.dtype)
+        if self._kept is None or self._kept[0] != state:
+            self._kept = (state, *self._items(torch.arange(num, device=self.table.device)))
+        return self._kept[1:]
 
     def _vectors(self, parts: _Parts, num: int) -> Tensor:
         found: list[Tensor] = []
