@@ -51,7 +51,7 @@ TRAINED: dict[str, ModelSettings] = {
     "GRU4Rec top1_max": GRU4Rec(hidden=(16,), history=6, negatives=8, loss="top1_max"),
     "GRU4Rec cosine": GRU4Rec(hidden=(16,), history=6, negatives=8, similarity="cosine", temperature=0.1),
     "SASRec": SASRec(embedding_dim=16, history=6, dropout=0.0),
-    "SASRec bce": SASRec(embedding_dim=16, history=6, dropout=0.0, loss="bce", negatives=1, windows="last"),
+    "SASRec bce": SASRec(embedding_dim=16, history=6, dropout=0.0, loss="bce", negatives=4, windows="last"),
     "SASRec gbce": SASRec(embedding_dim=16, history=6, dropout=0.0, loss="gbce", negatives=4, num_heads=2),
     "SASRec sampled_softmax": SASRec(embedding_dim=16, history=6, dropout=0.0, loss="sampled_softmax", negatives=8),
     "SASRec pre_ln": SASRec(embedding_dim=16, history=6, dropout=0.0, block="pre_ln"),
