@@ -111,9 +111,7 @@ class Catalogue:
     context: FeatureLayout | None = None
     evidence: int = 0  # E, the width of the evidence a ranker gets
     events: int = 0  # training events, for priors
-    crosses: tuple[
-        tuple[tuple[str, int], ...], ...
-    ] = ()  # of each crossed column: whose the parts are, and which field
+    crosses: tuple[tuple[tuple[str, int], ...], ...] = ()  # of each crossed column: (whose, which field) of its parts
 
     def with_evidence(self, width: int) -> Catalogue:
         """The same for a ranker that also gets ``width`` kinds of evidence."""

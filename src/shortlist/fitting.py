@@ -11,6 +11,7 @@ from torch import Tensor
 
 from shortlist.contracts import (
     Candidates,
+    Catalogue,
     CountsEvents,
     LearnsUsers,
     ModelSettings,
@@ -185,12 +186,12 @@ def _fit_part(
     validate = None if validation is None else validator(model, validation, training.metric, funnel, exclude_seen)
     if funnel is None:
         batches = training_batches(train, sampling, batch_size=batch_size, seed=training.seed)
-        _count(network, batches)
+        _count(network, catalogue, batches)
         return replace(model, log=_run(model, batches, validate, run_dir, show))
     known = train.before()
     if len(known.events):
         batches = training_batches(known, sampling, batch_size=batch_size, seed=training.seed)
-        _count(network, batches)
+        _count(network, catalogue, batches)
         _run(model, batches, validate, None if run_dir is None else run_dir / "pairs", show)
     lists = _candidate_lists(funnel, train, batch_size=batch_size, seed=training.seed)
     return replace(model, log=_run(model, lists, validate, None if run_dir is None else run_dir / "lists", show))
@@ -211,8 +212,9 @@ def _resolved(sampling: Sampling, dataset: Dataset) -> Sampling:
     return sampling
 
 
-def _count(network: Trainable, batches: PairBatches | SequenceBatches) -> None:
-    if isinstance(network, CountsEvents):
+def _count(network: Trainable, catalogue: Catalogue, batches: PairBatches | SequenceBatches) -> None:
+    """Show all that will be learnt from to a network that counts combinations of it, where any are asked for."""
+    if catalogue.crosses and isinstance(network, CountsEvents):
         for step in range(batches.num_steps):
             network.count(batches.get(0, step))
 

@@ -52,9 +52,10 @@ class PairBatches:
     """
 
     def __init__(self, dataset: Dataset, sampling: Sampling, *, batch_size: int, seed: int) -> None:
-        source = dataset.positives() if sampling.kind == "pairs" else dataset
+        liked = dataset.positives()
+        source = liked if sampling.kind == "pairs" else dataset
         self.dataset, self.sampling, self.batch_size, self.seed = source, sampling, batch_size, seed
-        events, self._known = source.events, dataset.positives().events
+        events, self._known = source.events, liked.events
         self._rows = events.rows()
         self._own, self._stops = own_events(source)
         self._positives = Positives(events) if sampling.kind == "pairs" else None

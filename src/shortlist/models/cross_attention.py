@@ -19,7 +19,7 @@ from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampl
 from shortlist.errors import SettingsError, check_choices
 from shortlist.models.fields import Fields
 from shortlist.models.layers import Dropout, EvidenceHead, linear
-from shortlist.models.ranking import RankingLoss, ranking_loss
+from shortlist.models.ranking import RankingLoss, ranker_sampling, ranking_loss, with_evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,7 @@ class CrossAttention:
     @property
     def sampling(self) -> Sampling:
         """Labels, pairs with negatives, or ratings; each with a history."""
-        if self.loss == "mse":
-            return Sampling("ratings", history=self.history)
-        return Sampling("labels", history=self.history, negatives=self.negatives)
+        return ranker_sampling(self.loss, negatives=self.negatives, history=self.history)
 
     def build(self, catalogue: Catalogue) -> nn.Module:
         """The network, freshly initialised."""
@@ -132,10 +130,7 @@ class CrossAttentionNetwork(nn.Module):
         return ranking_loss(self._score, examples, loss=self.settings.loss)
 
     def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None, own: Tensor | None) -> Tensor:
-        scores: Tensor = self(requests, items, own)
-        if self.evidence is not None and evidence is not None:
-            scores = scores + self.evidence(evidence, items > 0)
-        return scores
+        return with_evidence(self(requests, items, own), self.evidence, evidence, items)
 
     def _memory(self, requests: Requests) -> tuple[Tensor, Tensor]:
         """What a request shows (B, M, D): its history, its fields, and a vector that is always there; and which count (B, M)."""

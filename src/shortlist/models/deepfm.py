@@ -18,7 +18,7 @@ from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampl
 from shortlist.errors import SettingsError, check_choices
 from shortlist.models.fields import Fields
 from shortlist.models.layers import EvidenceHead, mlp, side_by_side
-from shortlist.models.ranking import RankingLoss, ranking_loss
+from shortlist.models.ranking import RankingLoss, ranker_sampling, ranking_loss, with_evidence
 
 Head = Literal["sum", "project"]
 
@@ -69,7 +69,7 @@ class DeepFM:
     @property
     def sampling(self) -> Sampling:
         """Labels, pairs with negatives, or ratings."""
-        return Sampling("ratings") if self.loss == "mse" else Sampling("labels", negatives=self.negatives)
+        return ranker_sampling(self.loss, negatives=self.negatives)
 
     def build(self, catalogue: Catalogue) -> nn.Module:
         """The network, freshly initialised."""
@@ -150,10 +150,7 @@ class DeepFMNetwork(nn.Module):
         return ranking_loss(self._score, examples, loss=self.settings.loss, has_items=self.fields.has_items)
 
     def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None, own: Tensor | None) -> Tensor:
-        scores: Tensor = self(requests, items, own)
-        if self.evidence is not None and evidence is not None:
-            scores = scores + self.evidence(evidence, items > 0)
-        return scores
+        return with_evidence(self(requests, items, own), self.evidence, evidence, items)
 
     def _vectors(self, requests: Requests, items: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The vectors of the request fields (B, F, D+1) and of the pair fields (B, C, F, D+1), ids before numbers."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError
 from shortlist.models.layers import EvidenceHead, Table, mlp, side_by_side
-from shortlist.models.ranking import RankingLoss, ranking_loss
+from shortlist.models.ranking import RankingLoss, ranker_sampling, ranking_loss, with_evidence
 
 Paths = Literal["gmf", "mlp", "both"]
 
@@ -61,7 +61,7 @@ class NeuMF:
     @property
     def sampling(self) -> Sampling:
         """Labels, pairs with negatives, or ratings."""
-        return Sampling("ratings") if self.loss == "mse" else Sampling("labels", negatives=self.negatives)
+        return ranker_sampling(self.loss, negatives=self.negatives)
 
     def build(self, catalogue: Catalogue) -> nn.Module:
         """The network, freshly initialised."""
@@ -148,7 +148,4 @@ class NeuMFNetwork(nn.Module):
 
     def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None, _: Tensor | None) -> Tensor:
         assert requests.user is not None
-        scores: Tensor = self(requests.user, items)
-        if self.evidence is not None and evidence is not None:
-            scores = scores + self.evidence(evidence, items > 0)
-        return scores
+        return with_evidence(self(requests.user, items), self.evidence, evidence, items)

@@ -9,12 +9,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from shortlist.contracts import Examples, Requests
+from shortlist.contracts import Examples, Requests, Sampling
 from shortlist.models import losses
+from shortlist.models.layers import EvidenceHead
 
 RankingLoss = Literal["bce", "softmax", "mse"]
 # From requests, items (B, C), evidence (B, C, E), and the events and liked events (B, C, 2) that the pairs themselves are.
 Score = Callable[[Requests, Tensor, Tensor | None, Tensor | None], Tensor]
+
+
+def ranker_sampling(loss: RankingLoss, *, negatives: int, history: int = 0) -> Sampling:
+    """Ratings for ``mse``; else labels, or where the data has none pairs with negatives."""
+    if loss == "mse":
+        return Sampling("ratings", history=history)
+    return Sampling("labels", history=history, negatives=negatives)
+
+
+def with_evidence(scores: Tensor, head: EvidenceHead | None, evidence: Tensor | None, items: Tensor) -> Tensor:
+    """Scores (B, C) with what the head makes of evidence (B, C, E) about the items (B, C), where there are both."""
+    return scores if head is None or evidence is None else scores + head(evidence, items > 0)
 
 
 def ranking_loss(score: Score, examples: Examples, *, loss: RankingLoss, has_items: bool = True) -> Tensor:

@@ -75,9 +75,13 @@ def _lines(path: Path) -> list[list[str]]:
 
 
 def _text(path: Path) -> str:
+    return _existing(path).read_text(encoding="utf-8")
+
+
+def _existing(path: Path) -> Path:
     if not path.is_file():
         raise DataError(f"There is no file {path}. --data is the folder that holds the data sets.")
-    return path.read_text(encoding="utf-8")
+    return path
 
 
 def _whole(examples: list[list[str]]) -> list[list[str]]:
@@ -88,10 +92,9 @@ def _whole(examples: list[list[str]]) -> list[list[str]]:
 def _with_last(events: Path, last: Path) -> Dataset:
     """NCF's files: lines of user, item, rating and time, and another with each user's last event."""
     names = ["user_id", "item_id", "rating", "order"]
-    frames = []
-    for path in (events, last):
-        _text(path)
-        frames.append(pl.read_csv(path, separator="\t", has_header=False, new_columns=names))
+    frames = [
+        pl.read_csv(_existing(path), separator="\t", has_header=False, new_columns=names) for path in (events, last)
+    ]
     known = frames[0].sort("user_id", "order", maintain_order=True)
     return read_dataset(pl.concat([known, frames[1]]).select("user_id", "item_id"))
 

@@ -230,7 +230,8 @@ class _Run:
         """The rate of a step of the current epoch."""
         num_steps = self.batches.num_steps
         total, step = self.settings.epochs * num_steps, self.position.epoch * num_steps + step
-        return learning_rate(step, settings=self.settings, total_steps=total, stalls=self._stalls())
+        stalls = self._stalls() if self.settings.schedule == "plateau" else 0
+        return learning_rate(step, settings=self.settings, total_steps=total, stalls=stalls)
 
     def _stalls(self) -> int:
         """How many validations so far were not the best until then."""
