@@ -50,7 +50,22 @@ def build_optimizer(
     return torch.optim.SGD(learning, lr=rate, momentum=settings.momentum, weight_decay=decay)
 
 
-class Adagrad(torch.optim.Optimizer):
+class _EachParameter(torch.optim.Optimizer):
+    """An optimiser whose step is an ``_update`` of each parameter by itself."""
+
+    def _update(self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, parameter.grad, self.state[parameter], group)
+
+
+class Adagrad(_EachParameter):
     """Adagrad (Duchi et al. 2011) as GRU4Rec's authors have it: ``w -= lr * g / sqrt(sum of g² + 1e-6)``.
 
     torch's adds its epsilon outside of the root. With ``momentum`` the last step, times it, is added to the next. Of a
@@ -69,25 +84,12 @@ class Adagrad(torch.optim.Optimizer):
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "epsilon": epsilon}
         super().__init__(parameters, defaults)
 
-    @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, self.state[parameter], group)
-
-    def _update(self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, float]) -> None:
+    def _update(self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
         if not state:
             state["sum"] = torch.zeros_like(weight)
             if group["momentum"]:
                 state["step_before"] = torch.zeros_like(weight)
-        rows: Tensor | None = None
-        if gradient.is_sparse:
-            gradient = gradient.coalesce()
-            rows, gradient = gradient.indices()[0], gradient.values()
-        if group["weight_decay"]:
-            gradient = gradient.add(_rows(weight, rows), alpha=group["weight_decay"])
+        rows, gradient = _touched(weight, gradient, group["weight_decay"])
         _add(state["sum"], rows, gradient.square())
         step = _rows(state["sum"], rows).add(group["epsilon"]).rsqrt_().mul_(gradient).mul_(-group["lr"])
         if group["momentum"]:
@@ -96,7 +98,7 @@ class Adagrad(torch.optim.Optimizer):
         _add(weight, rows, step)
 
 
-class RowwiseAdagrad(torch.optim.Optimizer):
+class RowwiseAdagrad(_EachParameter):
     """Adagrad with one sum for each row of an embedding table: of the mean of its gradient's squares (DLRM's authors).
 
     ``w -= lr * g / (sqrt(sum) + 1e-10)``; parameters that are no tables have a sum for each number. The gradients of a
@@ -108,27 +110,23 @@ class RowwiseAdagrad(torch.optim.Optimizer):
     ) -> None:
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "epsilon": epsilon, "by_row": False})
 
-    @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, self.state[parameter], group)
-
     def _update(self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
         if not state:
             state["sum"] = weight.new_zeros(len(weight), 1) if group["by_row"] else torch.zeros_like(weight)
-        rows: Tensor | None = None
-        if gradient.is_sparse:
-            gradient = gradient.coalesce()
-            rows, gradient = gradient.indices()[0], gradient.values()
-        if group["weight_decay"]:
-            gradient = gradient.add(_rows(weight, rows), alpha=group["weight_decay"])
+        rows, gradient = _touched(weight, gradient, group["weight_decay"])
         squares = gradient.square()
         _add(state["sum"], rows, squares.mean(1, keepdim=True) if group["by_row"] else squares)
         scale = _rows(state["sum"], rows).sqrt().add_(group["epsilon"]).reciprocal_().mul_(-group["lr"])
         _add(weight, rows, gradient * scale)
+
+
+def _touched(weight: Tensor, gradient: Tensor, decay: float) -> tuple[Tensor | None, Tensor]:
+    """The rows that a gradient holds (None: all) and its values for them, each row once, with the decay of the weights."""
+    rows: Tensor | None = None
+    if gradient.is_sparse:
+        gradient = gradient.coalesce()
+        rows, gradient = gradient.indices()[0], gradient.values()
+    return rows, gradient.add(_rows(weight, rows), alpha=decay) if decay else gradient
 
 
 def _add(values: Tensor, rows: Tensor | None, more: Tensor) -> None:
