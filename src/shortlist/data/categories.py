@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 from zlib import crc32
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import torch
 from torch import Tensor
+
+from shortlist.data.levels import Levels
+
+FEW_TEXTS = 1000  # up to which they are looked up one by one
 
 
 class Categories(Protocol):
@@ -21,8 +27,8 @@ class Categories(Protocol):
         """Indices, the unknown 0 included."""
         ...
 
-    def indices(self, column: pl.Series) -> Tensor:
-        """Indices (N,) int32 of N values."""
+    def indices(self, column: Any) -> Tensor:
+        """Indices (N,) int32 of a column of N values: numbers for quantiles, else :class:`Levels`."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
@@ -30,30 +36,39 @@ class Categories(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Known:
     """The values that were seen often enough, as text: value ``v`` has index ``v + 1``."""
 
     values: tuple[str, ...]
 
     @classmethod
-    def fit(cls, column: pl.Series, min_count: int) -> Known:
-        """The values of a text column, sorted."""
-        counts = column.drop_nulls().value_counts(name="seen")
-        return cls(tuple(counts.filter(pl.col("seen") >= min_count)[column.name].sort().to_list()))
+    def fit(cls, levels: Levels, min_count: int) -> Known:
+        """The values of a column, sorted as text."""
+        texts = levels.texts if min_count <= 1 else levels.texts.filter(pl.Series((levels.counts >= min_count).numpy()))
+        return cls(tuple(texts.sort().to_list()))
 
     @property
     def size(self) -> int:
         """The values and the unknown one."""
         return len(self.values) + 1
 
-    def indices(self, column: pl.Series) -> Tensor:
+    def indices(self, column: Levels) -> Tensor:
         """The place of each text, 0 for others."""
-        if not self.values:
-            return torch.zeros(len(column), dtype=torch.int32)
+        return column.spread(torch.from_numpy(self._places(column.texts)))
+
+    def _places(self, texts: pl.Series) -> npt.NDArray[np.int32]:
+        """The place (V,) of each text, 0 for others."""
+        if len(texts) < FEW_TEXTS:  # as in a request
+            find = self._index.get
+            return np.fromiter((find(text, 0) for text in texts), dtype=np.int32, count=len(texts))
         places = pl.int_range(1, len(self.values) + 1, dtype=pl.Int32, eager=True)
-        found = column.replace_strict(pl.Series(self.values), places, default=0, return_dtype=pl.Int32)
-        return torch.from_numpy(found.to_numpy(writable=True))
+        known = pl.Series(self.values, dtype=pl.String)
+        return texts.replace_strict(known, places, default=0, return_dtype=pl.Int32).to_numpy(writable=True)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {value: place for place, value in enumerate(self.values, start=1)}
 
     def to_dict(self) -> dict[str, Any]:
         """The values."""
@@ -64,7 +79,7 @@ class Known:
 class Hashed:
     """Texts by a hash (CRC-32) that is the same on every machine; different ones may share an index.
 
-    >>> Hashed(10).indices(pl.Series(["a", "b", None, "a"])).tolist()
+    >>> Hashed(10).indices(Levels.of(pl.Series(["a", "b", None, "a"]))).tolist()
     [8, 2, 0, 8]
     """
 
@@ -75,14 +90,10 @@ class Hashed:
         """The buckets and the one of missing values."""
         return self.buckets + 1
 
-    def indices(self, column: pl.Series) -> Tensor:
+    def indices(self, column: Levels) -> Tensor:
         """The bucket of each text, 0 where it is missing."""
-        values = column.drop_nulls().unique()
-        buckets = pl.Series([1 + crc32(value.encode()) % self.buckets for value in values], dtype=pl.Int32)
-        if not len(values):
-            return torch.zeros(len(column), dtype=torch.int32)
-        found = column.replace_strict(values, buckets, default=0, return_dtype=pl.Int32)
-        return torch.from_numpy(found.to_numpy(writable=True))
+        buckets = [1 + crc32(text.encode()) % self.buckets for text in column.texts]
+        return column.spread(torch.tensor(buckets, dtype=torch.int32))
 
     def to_dict(self) -> dict[str, Any]:
         """The number of buckets."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
 from shortlist.contracts import FeatureLayout, Features, Ragged
 from shortlist.data.categories import Categories, Hashed, Known, Quantiles, categories_from_dict
+from shortlist.data.columns import Columns
 from shortlist.errors import DataError
-from shortlist.features import running_total
 from shortlist.schema import Feature
 from shortlist.vocabulary import Vocabulary
+
+ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,16 @@ class Scale:
     std: float
     flag: bool
     log: bool = False
+
+    def standardised(self, numbers: pl.Series) -> tuple[Tensor, ...]:
+        """The numbers (N,), and with ``flag`` which are missing (N,)."""
+        scaled = (_logarithm(numbers) if self.log else numbers).fill_null(self.mean).to_numpy(writable=True)
+        scaled -= self.mean
+        scaled /= self.std
+        values = torch.from_numpy(scaled).float()
+        if not self.flag:
+            return (values,)
+        return values, torch.from_numpy(numbers.is_null().cast(pl.Float32).to_numpy(writable=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +67,21 @@ class FeatureEncoder:
     @classmethod
     def fit(cls, frame: pl.DataFrame, features: tuple[Feature, ...]) -> FeatureEncoder:
         """Learn from all rows of ``frame``. Infinite numbers and NaN are a :class:`DataError` that names the first row."""
-        encoder = cls(features, (), ())
-        categories = tuple(_categories(frame, feature) for feature in encoder._single() + encoder._multi())
-        scales = tuple(
-            _scale(_numbers(frame, feature), log=feature.transform == "log") for feature in encoder._numeric()
-        )
-        return cls(features, categories, scales)
+        return cls._fit(Columns(frame), features)
+
+    @classmethod
+    def fit_encode(cls, frame: pl.DataFrame, features: tuple[Feature, ...]) -> tuple[FeatureEncoder, Features]:
+        """An encoder that has learnt from all rows of ``frame``, and those encoded."""
+        columns = Columns(frame)
+        encoder = cls._fit(columns, features)
+        return encoder, encoder._encode(columns)
+
+    @classmethod
+    def _fit(cls, columns: Columns, features: tuple[Feature, ...]) -> FeatureEncoder:
+        kinds = cls(features, (), ())
+        categories = columns.each(partial(_categories, columns), kinds._single() + kinds._multi())
+        scales = columns.each(partial(_scale, columns), kinds._numeric())
+        return cls(features, tuple(categories), tuple(scales))
 
     @property
     def layout(self) -> FeatureLayout:
@@ -84,34 +105,34 @@ class FeatureEncoder:
 
         A multi-hot field keeps each value once a row, and index 0 for unknown ones; a row without values is empty.
         """
-        layout = self.layout
-        fields = self._single() + self._multi()
-        single: list[Tensor] = []
-        several: list[Ragged] = []
-        for feature, known, offset in zip(fields, self.categories, layout.offsets, strict=True):
+        return self._encode(Columns(frame))
+
+    def _encode(self, columns: Columns) -> Features:
+        layout, num_single = self.layout, len(self._single())
+        fields = list(zip(self._single() + self._multi(), self.categories, layout.offsets, strict=True))
+
+        def single(field: tuple[Feature, Categories, int]) -> Tensor:
+            feature, known, offset = field
             if isinstance(known, Quantiles):
-                single.append(known.indices(_finite(_numbers(frame, feature, strict=False))) + offset)
-            elif feature.kind == "categorical":
-                single.append(known.indices(_column(frame, feature)) + offset)
-            else:
-                lists = _lists(frame, feature)
-                ids = known.indices(lists.explode(empty_as_null=False, keep_nulls=False)) + offset
-                lengths = torch.from_numpy(lists.list.len().fill_null(0).cast(pl.Int64).to_numpy(writable=True))
-                several.append(Ragged(ids, running_total(lengths)))
-        numeric: list[Tensor] = []
-        flags: list[Tensor] = []
-        for feature, scale in zip(self._numeric(), self.scales, strict=True):
-            numbers = _finite(_numbers(frame, feature, strict=False))
-            numbers = _logarithm(numbers) if scale.log else numbers
-            scaled = ((numbers - scale.mean) / scale.std).fill_null(0.0)
-            numeric.append(torch.from_numpy(scaled.cast(pl.Float32).to_numpy(writable=True)))
-            if scale.flag:
-                flags.append(torch.from_numpy(numbers.is_null().cast(pl.Float32).to_numpy(writable=True)))
+                return known.indices(columns.numbers(feature, finite=True)) + offset
+            return known.indices(columns.levels(feature)) + offset
+
+        def several(field: tuple[Feature, Categories, int]) -> Ragged:
+            feature, known, offset = field
+            values, offsets = columns.lists(feature)
+            return Ragged(known.indices(values) + offset, offsets)
+
+        def number(column: tuple[Feature, Scale]) -> tuple[Tensor, ...]:
+            feature, scale = column
+            return scale.standardised(columns.numbers(feature, finite=True))
+
+        scaled = columns.each(number, zip(self._numeric(), self.scales, strict=True))
+        numeric = [values for values, *_ in scaled] + [flag for _, *flags in scaled for flag in flags]
         return Features(
             layout,
-            torch.stack(single, dim=1) if single else None,
-            tuple(several),
-            torch.stack(numeric + flags, dim=1) if numeric else None,
+            _side_by_side(columns.each(single, fields[:num_single])),
+            tuple(columns.each(several, fields[num_single:])),
+            _side_by_side(numeric),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -180,17 +201,21 @@ class Encoders:
         )
 
 
-def _categories(frame: pl.DataFrame, feature: Feature) -> Categories:
+def _categories(columns: Columns, feature: Feature) -> Categories:
     if feature.transform == "quantiles":
-        return Quantiles.fit(_checked(_numbers(frame, feature)), 32 if feature.buckets is None else feature.buckets)
+        return Quantiles.fit(_checked(columns.numbers(feature)), 32 if feature.buckets is None else feature.buckets)
     if feature.buckets is not None:
         return Hashed(feature.buckets)
-    column = (
-        _column(frame, feature)
-        if feature.kind == "categorical"
-        else _lists(frame, feature).explode(empty_as_null=False, keep_nulls=False)
-    )
-    return Known.fit(column, feature.min_count)
+    return Known.fit(columns.levels(feature) if feature.is_category else columns.lists(feature)[0], feature.min_count)
+
+
+def _scale(columns: Columns, feature: Feature) -> Scale:
+    log, numbers = feature.transform == "log", _checked(columns.numbers(feature))
+    known = (_logarithm(numbers) if log else numbers).drop_nulls().to_numpy(writable=True)
+    mean, std = 0.0, 0.0
+    if len(known):
+        std, mean = (float(part) for part in torch.std_mean(torch.from_numpy(known), correction=0))
+    return Scale(mean, std if std > 0 and math.isfinite(std) else 1.0, flag=bool(numbers.null_count()), log=log)
 
 
 def _checked(numbers: pl.Series) -> pl.Series:
@@ -207,60 +232,12 @@ def _logarithm(numbers: pl.Series) -> pl.Series:
     return numbers.clip(lower_bound=0).log1p()
 
 
-def _scale(numbers: pl.Series, *, log: bool) -> Scale:
-    numbers = _logarithm(_checked(numbers)) if log else _checked(numbers)
-    finite = numbers.drop_nulls()
-    mean, std = (0.0, 0.0) if not len(finite) else (float(np.mean(finite.to_numpy())), float(np.std(finite.to_numpy())))
-    return Scale(mean, std if std > 0 and math.isfinite(std) else 1.0, flag=bool(numbers.null_count()), log=log)
-
-
-def _column(frame: pl.DataFrame, feature: Feature) -> pl.Series:
-    if feature.name not in frame.columns:
-        return pl.Series(feature.name, [None], dtype=pl.String).new_from_index(0, len(frame))
-    return _as_text(frame[feature.name])
-
-
-def _lists(frame: pl.DataFrame, feature: Feature) -> pl.Series:
-    """The values of each row, as text, each once."""
-    if feature.name not in frame.columns:
-        return pl.Series(feature.name, [None], dtype=pl.List(pl.String)).new_from_index(0, len(frame))
-    column = frame[feature.name]
-    if isinstance(column.dtype, pl.Array):
-        column = column.arr.to_list()
-    if not isinstance(column.dtype, pl.List):
-        text = _as_text(column)
-        column = text.reshape((-1, 1)).arr.to_list() if feature.separator is None else text.str.split(feature.separator)
-    element = pl.element().cast(pl.String).str.strip_chars().str.strip_suffix(".0")  # 3.0 and 3 are the same value
-    return column.list.eval(element.filter(element.is_not_null() & (element != ""))).list.unique(maintain_order=True)
-
-
-def _as_text(column: pl.Series) -> pl.Series:
-    """Values as text, empty text as missing; 3.0, as in a column of numbers with gaps, is the same value as 3."""
-    if column.dtype.is_nested():
-        raise DataError(f'Feature {column.name!r} holds {column.dtype}. Make its kind "multi", or leave it out.')
-    text = column.cast(pl.String)
-    if column.dtype.is_float():
-        text = column.fill_nan(None).cast(pl.String).str.strip_suffix(".0")
-    return text.set(text == "", None)
-
-
-def _numbers(frame: pl.DataFrame, feature: Feature, *, strict: bool = True) -> pl.Series:
-    if feature.name not in frame.columns:
-        return pl.Series(feature.name, [None], dtype=pl.Float64).new_from_index(0, len(frame))
-    column = frame[feature.name]
-    if isinstance(column.dtype, pl.Date | pl.Datetime):
-        column = column.cast(pl.Datetime("us")).dt.epoch("s") / 86_400  # days
-    text = _as_text(column)
-    numbers = column.cast(pl.Float64, strict=False)
-    wrong = numbers.is_null() & text.is_not_null()
-    if strict and wrong.any():
-        row = wrong.arg_max()
-        assert row is not None
-        raise DataError(
-            f"Feature {feature.name!r} is numeric, and row {row + 1} has {column[row]!r}. Mend the value, or make the feature categorical."
-        )
-    return numbers
-
-
-def _finite(numbers: pl.Series) -> pl.Series:
-    return numbers.set(~numbers.is_finite().fill_null(value=True), None)
+def _side_by_side(columns: list[Tensor]) -> Tensor | None:
+    """The columns (N,) as one table (N, F), made a block of rows at a time, which stays in the processor's cache."""
+    if not columns:
+        return None
+    table = torch.empty(len(columns[0]), len(columns), dtype=columns[0].dtype)
+    for start in range(0, len(table), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        torch.stack([column[rows] for column in columns], dim=1, out=table[rows])
+    return table

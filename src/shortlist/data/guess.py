@@ -6,10 +6,13 @@ import re
 
 import polars as pl
 
+from shortlist.data.levels import Levels
 from shortlist.data.read import Table
 from shortlist.schema import Feature, Owner
 
 FEW_VALUES = 32  # whole numbers with more different values are numeric
+HEAD = 1000  # rows to look at before all
+MANY = 100_000  # rows that tell texts with separators, and how often values come again
 SMALL_TABLE = 20  # in a table of fewer rows, all different values say nothing
 CODE_NAME = re.compile(r"(_id|Id|ID|_code|Code|_type|Type|_no)$")
 
@@ -44,26 +47,35 @@ def guess_feature(column: pl.Series, owner: Owner) -> Feature | str:
         if kind.inner.is_float():
             return "vectors are not read yet"
         return Feature(name, "multi", owner)
+    num = len(column) - column.null_count()
     if kind.is_float() or kind.is_decimal() or isinstance(kind, pl.Date | pl.Datetime):
-        return Feature(name, "numeric", owner) if column.drop_nulls().n_unique() > 1 else "it has one value"
-    values = column.drop_nulls()
-    if kind == pl.String and values.str.contains("|", literal=True).any():
-        parts = values.str.split("|").explode(empty_as_null=False)
-        return (
-            Feature(name, "multi", owner, separator="|") if not _is_spread(parts) else "nearly every value is another"
-        )
-    if not (kind.is_integer() or kind in (pl.String, pl.Boolean) or isinstance(kind, pl.Categorical | pl.Enum)):
-        return f"its type is {kind}"
-    num_values = values.n_unique()
-    if num_values <= 1:
-        return "it has one value"
+        return "it has one value" if num == 0 or is_constant(column.drop_nulls()) else Feature(name, "numeric", owner)
     is_code = not kind.is_integer() or CODE_NAME.search(name) is not None
-    if kind.is_integer() and num_values > FEW_VALUES and not is_code:
+    if not is_code and column.head(HEAD).n_unique() > FEW_VALUES + 1:
         return Feature(name, "numeric", owner)
-    return (
-        "nearly every row has another value" if is_code and _is_spread(values) else Feature(name, "categorical", owner)
-    )
+    is_text = kind == pl.String or isinstance(kind, pl.Categorical | pl.Enum)
+    if not (kind.is_integer() or is_text or kind == pl.Boolean):
+        return f"its type is {kind}"
+    some = column.head(MANY)
+    texts = Levels.of(some).texts
+    if is_text and texts.str.contains("|", literal=True).any():
+        parts = column.drop_nulls().cast(pl.String).str.split("|").explode(empty_as_null=False)
+        is_spread = _is_spread(len(parts), parts.n_unique())
+        return "nearly every value is another" if is_spread else Feature(name, "multi", owner, separator="|")
+    if len(texts) <= FEW_VALUES or (is_code and _is_spread(len(some) - some.null_count(), len(texts))):
+        texts = Levels.of(column).texts
+    if len(texts) <= 1:
+        return "it has one value"
+    if not is_code and len(texts) > FEW_VALUES:
+        return Feature(name, "numeric", owner)
+    is_spread = is_code and _is_spread(num, len(texts))
+    return "nearly every row has another value" if is_spread else Feature(name, "categorical", owner)
 
 
-def _is_spread(values: pl.Series) -> bool:
-    return len(values) >= SMALL_TABLE and values.n_unique() > len(values) / 2
+def is_constant(column: pl.Series) -> bool:
+    """Whether all rows say the same, perhaps nothing."""
+    return column.head(HEAD).n_unique() <= 1 and column.n_unique() <= 1
+
+
+def _is_spread(num: int, different: int) -> bool:
+    return num >= SMALL_TABLE and different > num / 2

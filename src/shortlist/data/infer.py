@@ -66,7 +66,7 @@ def infer_schema(
     if roles["item_id"] is None:
         named_by_hand = {feature.name for feature in overrides.get("features", ())}
         skip = {roles[role] for role in EVENT_ROLES} | {events.order} | named_by_hand
-        features, more = table_features(events.loaded(), "context", skip=skip)
+        features, more = table_features(events, "context", skip=skip)
         notes += [f"{events.name}: a table of rows without items", *more]
     title: str | None = None
     if items is not None:
@@ -166,6 +166,13 @@ def check_positive(rule: str, events: Table) -> pl.Expr:
                 f"Columns found: {', '.join(events.columns)}."
             )
     return expression
+
+
+def has_items(events: Table, given: Mapping[str, Any] | Schema | None) -> bool:
+    """Whether the events have items; without, they are a table of labelled rows."""
+    if isinstance(given, Schema):
+        return given.item_id is not None
+    return _event_roles(events, _checked(given or {}))[0]["item_id"] is not None
 
 
 def _event_roles(events: Table, overrides: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

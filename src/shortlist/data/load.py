@@ -14,7 +14,7 @@ from shortlist.data.dataset import Dataset
 from shortlist.data.encode import Encoders, FeatureEncoder
 from shortlist.data.events import Bools, EventColumns, Ints, arrange, core, read_events, without_repeats
 from shortlist.data.ids import distinct, positions, read_ids, same_kind
-from shortlist.data.infer import id_column, infer_schema
+from shortlist.data.infer import has_items, id_column, infer_schema
 from shortlist.data.lines import FORMATS as LINE_FORMATS
 from shortlist.data.lines import read_libfm, read_lines
 from shortlist.data.movielens import Role, is_movielens, read_movielens
@@ -67,6 +67,8 @@ def read_dataset(
             f"min_user_events and min_item_events are 1 or more; found {min_user_events} and {min_item_events}."
         )
     event_table = open_table(events, "events", format)
+    if not has_items(event_table, schema):
+        event_table = event_table.coded()
     item_table = None if items is None else open_table(items, "items", format).loaded()
     user_table = None if users is None else open_table(users, "users", format).loaded()
     meaning, guesses = infer_schema(event_table, items=item_table, users=user_table, given=schema)
@@ -104,7 +106,9 @@ def read_dataset(
     )
     user_encoder, user_features = user_side.encode(meaning.of("user"))
     item_encoder, item_features = item_side.encode(meaning.of("item"))
-    context_encoder = None if context is None else FeatureEncoder.fit(context, meaning.of("context"))
+    context_encoder, encoded_context = None, None
+    if context is not None:
+        context_encoder, encoded_context = FeatureEncoder.fit_encode(context, meaning.of("context"))
     encoders = Encoders(
         Vocabulary(user_side.ids.to_numpy()),
         Vocabulary(item_side.ids.to_numpy()),
@@ -113,7 +117,6 @@ def read_dataset(
         context_encoder,
         None if meaning.title is None or item_table is None else item_side.titles(meaning.title),
     )
-    encoded_context = None if context is None or context_encoder is None else context_encoder.encode(context)
     return Dataset(
         meaning,
         encoders,

@@ -14,12 +14,13 @@ from shortlist.contracts import Features
 from shortlist.data.dataset import Dataset
 from shortlist.data.encode import Encoders, FeatureEncoder
 from shortlist.data.events import EventColumns, arrange
+from shortlist.data.guess import is_constant
 from shortlist.errors import DataError, ShortlistWarning
 from shortlist.schema import Schema
 from shortlist.vocabulary import Vocabulary
 
 LEAK_AUC = 0.99  # a column that tells the labels apart better than this is suspected to know them
-LEAK_ROWS = 100_000  # rows to look at
+LEAK_ROWS = 30_000  # rows to look at
 
 
 def tabular_dataset(columns: EventColumns, schema: Schema, *, name: str, notes: list[str]) -> Dataset:
@@ -34,10 +35,9 @@ def tabular_dataset(columns: EventColumns, schema: Schema, *, name: str, notes: 
     events, context = arrange(columns, nobody, nobody, num_rows=0, num_items=0)
     assert context is not None
     notes += [f"{name}: {note}" for note in constant_columns(context)]
-    encoder = FeatureEncoder.fit(context, schema.of("context"))
+    encoder, encoded = FeatureEncoder.fit_encode(context, schema.of("context"))
     nothing = Vocabulary(np.zeros(0, dtype=np.int64))
     encoders = Encoders(nothing, nothing, context=encoder)
-    encoded = encoder.encode(context)
     if events.liked is not None:
         for column, value in telling(encoded, events.liked, encoder.column_names()):
             warnings.warn(
@@ -61,7 +61,8 @@ def telling(features: Features, labels: Tensor, names: Sequence[str]) -> list[tu
     half, other = slice(0, None, 2), slice(1, None, 2)
     columns: list[Tensor] = []
     if features.categorical is not None:
-        for column in features.categorical[rows].long().T:
+        first = torch.tensor(features.layout.offsets[: features.categorical.shape[1]])
+        for column in (features.categorical[rows] - first).T:
             seen, liked = torch.bincount(column[half]), torch.bincount(column[half], weights=labels[half])
             rate = (liked + labels.mean()) / (seen + 1.0)
             met = column[other] < len(rate)
@@ -88,5 +89,5 @@ def constant_columns(frame: pl.DataFrame) -> list[str]:
     return [
         f"{column.name!r} has one value in all {len(column):,} rows and says nothing"
         for column in frame.get_columns()
-        if not column.dtype.is_nested() and column.n_unique() <= 1
+        if not column.dtype.is_nested() and is_constant(column)
     ]

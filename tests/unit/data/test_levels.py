@@ -1,0 +1,59 @@
+"""Columns as their different texts and codes."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+import torch
+
+from shortlist.data.levels import Levels, own_categories
+from shortlist.errors import DataError
+
+COLUMNS = {
+    "text": pl.Series(["b", None, "a", "", "b"]),
+    "categories": pl.Series(["b", None, "a", "", "b"]).cast(own_categories()),
+    "shared categories": pl.Series(["z", "y", "b", None, "a", "", "b"]).cast(pl.Categorical)[2:],
+    "enum": pl.Series(["b", None, "a", "", "b"], dtype=pl.Enum(["", "a", "b", "never"])),
+}
+
+
+@pytest.mark.parametrize("column", COLUMNS.values(), ids=COLUMNS)
+def test_every_kind_of_text_has_the_same_levels(column: pl.Series) -> None:
+    levels = Levels.of(column)
+    order = levels.texts.arg_sort().to_list()
+    assert levels.texts.gather(order).to_list() == ["a", "b"]  # empty text is missing
+    assert levels.counts[order].tolist() == [1, 2]
+    places = torch.zeros(2, dtype=torch.int32)
+    places[order] = torch.tensor([7, 9], dtype=torch.int32)
+    assert levels.spread(places).tolist() == [9, 0, 7, 0, 9]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series([3, 1, 3]),
+        pl.Series([3, 1, 3], dtype=pl.UInt8),
+        pl.Series([3.0, 1.0, 3.0]),
+        pl.Series(["3", "1", "3"]),
+    ],
+)
+def test_a_number_is_the_same_value_however_it_is_written(column: pl.Series) -> None:
+    levels = Levels.of(column)
+    assert sorted(levels.texts) == ["1", "3"]
+    assert sorted(levels.counts.tolist()) == [1, 2]
+
+
+def test_gaps_in_whole_numbers_are_missing() -> None:
+    levels = Levels.of(pl.Series([-5, None, 2**40, -5]))
+    assert sorted(levels.texts) == ["-5", str(2**40)]
+    ones = torch.ones(2, dtype=torch.int32)
+    assert levels.spread(ones).tolist() == [1, 0, 1, 1]
+
+
+def test_nothing_has_no_levels_and_lists_are_refused() -> None:
+    for empty in (pl.Series([], dtype=pl.String), pl.Series([None, None], dtype=pl.String), pl.Series([], dtype=pl.Int64)):
+        levels = Levels.of(empty)
+        assert len(levels.texts) == 0
+        assert levels.spread(torch.zeros(0, dtype=torch.int32)).tolist() == [0] * len(empty)
+    with pytest.raises(DataError, match=r'Make its kind "multi"'):
+        Levels.of(pl.Series("tags", [["a"]]))
