@@ -2,8 +2,9 @@
 
     python benchmarks/click_log.py FOLDER [--rows 2000000] [--test-rows 200000]
 
-26 columns of categories with as many values as those of Criteo's Kaggle data (at most 400,000), whose frequencies fall by
-a power law, and 13 of counts. The log-odds of a click are a weight of each value and count, and the dot products of all
+26 columns of categories with as many values as those of Criteo's Kaggle data (at most 400,000), and 13 of counts. The
+frequencies of values fall by a power law, and some rows hold each value once, so that all of them occur (2.57 million,
+given a million rows or more). The log-odds of a click are a weight of each value and count, and the dot products of all
 pairs of values' hidden vectors of 4. Writes ``train.parquet``, ``test.parquet``, ``train.csv`` and ``truth.json`` with the
 AUC and logloss that the true probabilities have on the test rows.
 """
@@ -36,9 +37,11 @@ Floats = npt.NDArray[np.float32]
 class ClickLog:
     """The truth behind the log: draws rows and their labels."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, rows: int, seed: int = 0) -> None:
+        """Of ``rows`` rows each value is in one, but for columns with more values than half of them."""
         draw = np.random.default_rng(seed)
         self.names, self.shares, self.weights, self.vectors = list[pl.Series](), [], [], []
+        self.once = [min(size / rows, 0.5) for size in CATEGORIES]  # share of the rows that hold each value once
         for column, size in enumerate(CATEGORIES):
             share = np.arange(1, size + 1) ** -EXPONENT
             self.shares.append(np.cumsum(share / share.sum()))
@@ -51,11 +54,11 @@ class ClickLog:
 
     def rows(self, num: int, *, seed: int) -> tuple[pl.DataFrame, Floats]:
         """So many rows with a column ``label``, and the probabilities (N,) that their labels were drawn from."""
-        parts = [self._block(min(BLOCK, num - start), seed=[seed, start]) for start in range(0, num, BLOCK)]
+        parts = [self._block(start, min(BLOCK, num - start), seed=seed) for start in range(0, num, BLOCK)]
         return pl.concat([frame for frame, _ in parts]), np.concatenate([chance for _, chance in parts])
 
-    def _block(self, num: int, *, seed: list[int]) -> tuple[pl.DataFrame, Floats]:
-        draw = np.random.default_rng(seed)
+    def _block(self, start: int, num: int, *, seed: int) -> tuple[pl.DataFrame, Floats]:
+        draw = np.random.default_rng([seed, start])
         logits, total, squares = np.full(num, BIAS, np.float32), np.zeros((num, RANK), np.float32), np.float32(0)
         columns: dict[str, pl.Series] = {}
         for column in range(NUMBERS):
@@ -64,7 +67,10 @@ class ClickLog:
             logits += self.slopes[column] * np.log1p(counts).astype(np.float32)
             columns[f"I{column + 1}"] = pl.Series(counts)
         for column in range(len(CATEGORIES)):
-            ids = np.searchsorted(self.shares[column], draw.random(num)).clip(max=CATEGORIES[column] - 1)
+            size, once = CATEGORIES[column], self.once[column]
+            ids = np.searchsorted(self.shares[column], draw.random(num)).clip(max=size - 1)
+            first, stop = int(start * once), int((start + num) * once)  # values whose turn it is
+            ids[draw.choice(num, stop - first, replace=False)] = np.arange(first, stop) % size
             vectors = self.vectors[column][ids]
             logits += self.weights[column][ids]
             total += vectors
@@ -79,7 +85,7 @@ class ClickLog:
 def write(folder: Path, *, rows: int, test_rows: int) -> dict[str, float]:
     """Write the files, and return what ``truth.json`` says."""
     folder.mkdir(parents=True, exist_ok=True)
-    log = ClickLog()
+    log = ClickLog(rows)
     train, _ = log.rows(rows, seed=1)
     test, chance = log.rows(test_rows, seed=2)
     train.write_parquet(folder / "train.parquet")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError, check_choices
 from shortlist.models.fields import Fields
+from shortlist.models.interactions import field_terms
 from shortlist.models.layers import EvidenceHead, mlp, side_by_side
 from shortlist.models.ranking import RankingLoss, ranker_sampling, ranking_loss, with_evidence
 
@@ -123,21 +124,20 @@ class DeepFMNetwork(nn.Module):
     def forward(self, requests: Requests, items: Tensor, own: Tensor | None = None) -> Tensor:
         """Raw scores (B, C) of items (B, C); ``own`` as in :class:`Fields`."""
         request, item = self._vectors(requests, items, own)
-        width = self.settings.embedding_dim
-        known = request[:, None, :, :width]  # (B, 1, F, D)
-        total, squares = known.sum(2), known.square().sum(2)  # (B, 1, D)
-        first = request[:, None, :, width]  # (B, 1, F)
-        deep = side_by_side(self.deep, known.flatten(1), None if item is None else item[..., :width].flatten(2))
+        known = field_terms(request[:, None])  # (B, 1, …)
+        first, total, squares = known.first, known.total, known.squares
+        of_items = None
         if item is not None:
-            vectors = item[..., :width]
-            total, squares = total + vectors.sum(2), squares + vectors.square().sum(2)  # (B, C, D)
-        second = (total.square() - squares) / 2
+            of_items = field_terms(item)  # (B, C, …)
+            total, squares = total + of_items.total, squares + of_items.squares
+        deep = side_by_side(self.deep, known.deep[:, 0], None if of_items is None else of_items.deep)
+        second = (total.square() - squares) / 2  # (B, C, D)
         if self.projection is None:
             assert self.bias is not None
-            linear = first.sum(2) if item is None else first.sum(2) + item[..., width].sum(2)
+            linear = first.sum(2) if of_items is None else first.sum(2) + of_items.first.sum(2)
             return (self.bias + linear + second.sum(2) + deep.squeeze(2)).expand(items.shape)
-        if item is not None:
-            first = torch.cat((first.expand(-1, items.shape[1], -1), item[..., width]), dim=2)
+        if of_items is not None:
+            first = torch.cat((first.expand(-1, items.shape[1], -1), of_items.first), dim=2)
         scores: Tensor = self.projection(torch.cat((first, second, deep), dim=2))
         return scores.squeeze(2).expand(items.shape)
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError, check_choices
 from shortlist.models.fields import Fields
+from shortlist.models.interactions import PairProducts
 from shortlist.models.layers import EvidenceHead, mlp
 from shortlist.models.ranking import RankingLoss, ranker_sampling, ranking_loss, with_evidence
 
@@ -82,7 +83,6 @@ class DLRMNetwork(nn.Module):
     """
 
     link: Literal["sigmoid", "identity"]
-    pairs: Tensor  # (P,) where each pair's product lies among those of all with all
 
     def __init__(self, settings: DLRM, catalogue: Catalogue) -> None:
         super().__init__()
@@ -99,9 +99,8 @@ class DLRMNetwork(nn.Module):
         if settings.interaction == "cat":
             inputs = vectors * width
         else:
-            lower = torch.tril_indices(vectors, vectors, offset=0 if settings.itself else -1)
-            self.register_buffer("pairs", lower[0] * vectors + lower[1], persistent=False)
-            inputs = lower.shape[1] + (width if self.bottom is not None else 0)
+            self.products = PairProducts(vectors, itself=settings.itself)
+            inputs = len(self.products) + (width if self.bottom is not None else 0)
         if inputs == 0:
             raise SettingsError(
                 "DLRM.interaction = 'dot' needs two columns or more to multiply, and the data has one. "
@@ -138,13 +137,12 @@ class DLRMNetwork(nn.Module):
             dense = torch.cat((dense, more), dim=2)
         bottom = None if self.bottom is None else self.bottom(dense)  # (B, C, D)
         if bottom is not None:
-            parts.insert(0, bottom[:, :, None].to(vectors.dtype))
+            parts = [bottom[:, :, None], *(part.to(bottom.dtype) for part in parts)]
         joined = torch.cat(parts, dim=2).flatten(0, 1)  # (B*C, F, D)
         if self.settings.interaction == "cat":
             return joined.view(*items.shape, -1)
-        products = torch.bmm(joined, joined.transpose(1, 2)).flatten(1).index_select(1, self.pairs)
-        products = products.view(*items.shape, -1)
-        return products if bottom is None else torch.cat((bottom, products.to(bottom.dtype)), dim=2)
+        products = self.products(joined).view(*items.shape, -1)
+        return products if bottom is None else torch.cat((bottom, products), dim=2)
 
     def score(self, requests: Requests, candidates: Candidates) -> Tensor:
         """Raw scores (B, C); the empty slots' are meaningless."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from shortlist.errors import SettingsError
 from shortlist.training.settings import Training
@@ -124,8 +125,10 @@ def _touched(weight: Tensor, gradient: Tensor, decay: float) -> tuple[Tensor | N
     """The rows that a gradient holds (None: all) and its values for them, each row once, with the decay of the weights."""
     rows: Tensor | None = None
     if gradient.is_sparse:
-        gradient = gradient.coalesce()
-        rows, gradient = gradient.indices()[0], gradient.values()
+        rows, order = torch.sort(gradient._indices()[0], stable=True)
+        rows, counts = torch.unique_consecutive(rows, return_counts=True)
+        # Sums of bags take a third of coalesce()'s time, which works on one processor.
+        gradient = F.embedding_bag(order, gradient._values(), counts.cumsum(0) - counts, mode="sum")
     return rows, gradient.add(_rows(weight, rows), alpha=decay) if decay else gradient
 
 
