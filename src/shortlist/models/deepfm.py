@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError, check_choices
 from shortlist.models.fields import Fields
-from shortlist.models.interactions import field_terms
-from shortlist.models.layers import EvidenceHead, mlp, side_by_side
+from shortlist.models.interactions import Terms, field_terms
+from shortlist.models.layers import EvidenceHead, mlp
 from shortlist.models.ranking import RankingLoss, ranker_sampling, ranking_loss, with_evidence
 
 Head = Literal["sum", "project"]
@@ -94,6 +94,7 @@ class DeepFMNetwork(nn.Module):
         self.fields = Fields(catalogue, width + 1, init=init, sparse=settings.sparse)
         numbers = self.fields.num_numbers
         self.numbers = nn.Parameter(init(torch.empty(numbers, width + 1))) if numbers else None
+        self.num_request_columns = self.fields.num_request_fields + self.fields.num_request_numbers
         num_fields = self.fields.num_fields + numbers
         outputs = (*settings.hidden, 1) if settings.head == "sum" else settings.hidden
         self.deep = mlp(
@@ -123,21 +124,19 @@ class DeepFMNetwork(nn.Module):
 
     def forward(self, requests: Requests, items: Tensor, own: Tensor | None = None) -> Tensor:
         """Raw scores (B, C) of items (B, C); ``own`` as in :class:`Fields`."""
-        request, item = self._vectors(requests, items, own)
-        known = field_terms(request[:, None])  # (B, 1, …)
-        first, total, squares = known.first, known.total, known.squares
-        of_items = None
-        if item is not None:
-            of_items = field_terms(item)  # (B, C, …)
-            total, squares = total + of_items.total, squares + of_items.squares
-        deep = side_by_side(self.deep, known.deep[:, 0], None if of_items is None else of_items.deep)
-        second = (total.square() - squares) / 2  # (B, C, D)
+        terms = [self._terms(*self.fields.of_requests(requests), before=0).of_each_item()]
+        if self.fields.has_pairs:
+            terms.append(self._terms(*self.fields.of_pairs(requests, items, own), before=self.num_request_columns))
+        total, squares = (torch.as_tensor(sum(getattr(each, name) for each in terms)) for name in ("total", "squares"))
+        first_layer = self.deep[0]
+        assert isinstance(first_layer, nn.Linear)
+        deep: Tensor = self.deep[1:](first_layer.bias + sum(each.deep for each in terms))  # (B, 1 or C, H)
+        second = (total.square() - squares) / 2  # (B, 1 or C, D)
         if self.projection is None:
             assert self.bias is not None
-            linear = first.sum(2) if of_items is None else first.sum(2) + of_items.first.sum(2)
+            linear = sum(each.first.sum(2) for each in terms)
             return (self.bias + linear + second.sum(2) + deep.squeeze(2)).expand(items.shape)
-        if of_items is not None:
-            first = torch.cat((first.expand(-1, items.shape[1], -1), of_items.first), dim=2)
+        first = torch.cat([each.first.expand(-1, deep.shape[1], -1) for each in terms], dim=2)
         scores: Tensor = self.projection(torch.cat((first, second, deep), dim=2))
         return scores.squeeze(2).expand(items.shape)
 
@@ -152,15 +151,25 @@ class DeepFMNetwork(nn.Module):
     def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None, own: Tensor | None) -> Tensor:
         return with_evidence(self(requests, items, own), self.evidence, evidence, items)
 
-    def _vectors(self, requests: Requests, items: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The vectors of the request fields (B, F, D+1) and of the pair fields (B, C, F, D+1), ids before numbers."""
-        request, numbers = self.fields.of_requests(requests)
-        split = self.fields.num_request_numbers
-        if self.numbers is not None and split:
-            request = torch.cat((request, numbers[..., None] * self.numbers[:split]), dim=1)
-        if not self.fields.has_pairs:
-            return request, None
-        item, numbers = self.fields.of_pairs(requests, items, own)
-        if self.numbers is not None and self.fields.num_pair_numbers:
-            item = torch.cat((item, numbers[..., None] * self.numbers[split:]), dim=2)
-        return request, item
+    def _terms(self, vectors: Tensor, numbers: Tensor, *, before: int) -> Terms:
+        """What ids with vectors (…, F, D+1) and numbers (…, G) add to each part of the score; ``before`` columns come first.
+
+        A number x of vector v puts x v into the first layer and the sums. All numbers are multiplied with the layer's
+        product with their vectors at once, so that no vector of theirs is ever made.
+        """
+        width, num_ids = self.settings.embedding_dim, vectors.shape[-2]
+        first_layer = self.deep[0]
+        assert isinstance(first_layer, nn.Linear)
+        weight = first_layer.weight[:, before * width : (before + num_ids + numbers.shape[-1]) * width]  # (H, (F+G)D)
+        ids = field_terms(vectors)
+        deep = nn.functional.linear(ids.deep, weight[:, : num_ids * width])
+        if self.numbers is None or not numbers.shape[-1]:
+            return ids._replace(deep=deep)
+        place = 0 if before == 0 else self.fields.num_request_numbers
+        own = self.numbers[place : place + numbers.shape[-1]]  # (G, D+1)
+        of_numbers = weight[:, num_ids * width :].view(len(weight), -1, width)  # (H, G, D)
+        deep = deep + nn.functional.linear(numbers, (of_numbers * own[:, :width]).sum(2))
+        with torch.autocast(vectors.device.type, enabled=False):  # the second order is a difference of large numbers
+            total = ids.total + numbers @ own[:, :width]
+            squares = ids.squares + numbers.square() @ own[:, :width].square()
+        return Terms(deep, torch.cat((ids.first, numbers * own[:, width]), dim=-1), total, squares)

@@ -19,6 +19,10 @@ class Terms(NamedTuple):
     total: Tensor  # (…, D) sum of v
     squares: Tensor  # (…, D) sum of v²
 
+    def of_each_item(self) -> Terms:
+        """The terms of requests (B, …) as (B, 1, …), to meet those of their items (B, C, …)."""
+        return Terms(*(part[:, None] for part in self))
+
 
 def field_terms(vectors: Tensor) -> Terms:
     """The terms of vectors (…, F, D+1) that carry their first-order weight behind them.
