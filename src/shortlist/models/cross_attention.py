@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError, check_choices
+from shortlist.models.dropout import Dropout
 from shortlist.models.fields import Fields
-from shortlist.models.layers import Dropout, EvidenceHead, linear
+from shortlist.models.layers import EvidenceHead, linear
 from shortlist.models.ranking import RankingLoss, ranker_sampling, ranking_loss, with_evidence
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from shortlist.contracts import Catalogue, Examples, Features, Requests
 from shortlist.models.crosses import Crosses
+from shortlist.models.layers import Embedding
 
 Bags = Literal["sum", "mean"]
 PREPARED_BYTES = 64 * 2**20  # up to which the vectors of all items with features are kept while a network serves
@@ -59,7 +60,7 @@ class Fields(nn.Module):
         self.num_pair_numbers = 0 if item_layout is None else item_layout.numeric
         if self.crosses is not None:
             self.num_pair_numbers += self.crosses.num_numbers
-        self.embedding = nn.Embedding(sum(fields), width, sparse=sparse)
+        self.embedding = Embedding(sum(fields), width, sparse=sparse)
         self._kept: tuple[Any, Tensor, Tensor] | None = None
         with torch.no_grad():
             for rows in torch.split(self.table, fields):

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from shortlist.contracts import Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError, check_choices
 from shortlist.models import losses
-from shortlist.models.layers import Dropout, Table
+from shortlist.models.dropout import Dropout
+from shortlist.models.layers import Table
 from shortlist.models.sequences import Predictions, recent
 from shortlist.models.transformer import BLOCKS, Block
 

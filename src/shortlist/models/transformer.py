@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from shortlist.models.layers import Dropout, linear
+from shortlist.models.dropout import Dropout
+from shortlist.models.layers import linear
 from shortlist.models.sequences import last_step
 
 Block = Literal["authors", "pre_ln", "ligr"]

@@ -9,7 +9,7 @@ from torch import nn
 from shortlist.contracts import Catalogue, Examples, ModelSettings, Requests
 from shortlist.errors import SettingsError
 from shortlist.models import GRU4Rec, SASRec
-from shortlist.models.layers import Dropout
+from shortlist.models.dropout import Dropout
 from shortlist.models.sequences import Predictions, last_state, recent
 
 MODELS: dict[str, ModelSettings] = {
