@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
 from torch import Tensor
 
-from shortlist.data import Dataset, read_dataset, read_later, split_last_out, split_sessions
+from shortlist.data import Dataset, read_dataset, read_later, split_last_out, split_random, split_sessions
 from shortlist.errors import DataError, SettingsError
 from shortlist.features import running_total
 from shortlist.reproduce.recipe import Recipe, Source
@@ -31,11 +32,11 @@ def read_parts(recipe: Recipe, folder: Path) -> Parts:
     """Read and split the data of ``recipe`` as its protocol says."""
     source, protocol = recipe.data, recipe.protocol
     if protocol.split == "files":
-        return _of_files(source, folder)
+        return _of_files(source, folder, protocol.valid)
     if protocol.split == "sessions":
         return _of_sessions(source, folder, protocol.valid)
     if source.test is None:
-        dataset = read_dataset(folder / source.events, format=source.format, schema=source.schema or None)
+        dataset = read_dataset(folder / source.events, format=source.format, schema=_schema(source))
     else:
         dataset = _with_last(folder / source.events, folder / source.test)
     train, valid, test = split_last_out(dataset)
@@ -43,13 +44,22 @@ def read_parts(recipe: Recipe, folder: Path) -> Parts:
     return Parts(train, valid, test, test.before(), negatives)
 
 
-def _of_files(source: Source, folder: Path) -> Parts:
-    if source.valid is None or source.test is None:
-        raise SettingsError("protocol.split = 'files' needs data.valid and data.test, the files of the other parts.")
-    train = read_dataset(folder / source.events, format=source.format, schema=source.schema or None)
-    valid = read_later(folder / source.valid, train, format=source.format)
+def _of_files(source: Source, folder: Path, share: float) -> Parts:
+    if source.test is None:
+        raise SettingsError("protocol.split = 'files' needs data.test, the file of the rows to be tested on.")
+    tables = {name: folder / file for name in ("items", "users") if (file := getattr(source, name)) is not None}
+    train = read_dataset(folder / source.events, format=source.format, schema=_schema(source), **tables)
     test = read_later(folder / source.test, train, format=source.format)
+    if source.valid is None:
+        part, _, valid = split_random(train, valid=0, test=share)
+        return Parts(part, valid, test, train)
+    valid = read_later(folder / source.valid, train, format=source.format)
     return Parts(train, valid, test, _all_own(valid))
+
+
+def _schema(source: Source) -> dict[str, Any] | None:
+    """The overrides; empty text stands for what TOML cannot write, that the data has no such column."""
+    return {name: None if value == "" else value for name, value in source.schema.items()} or None
 
 
 def _all_own(part: Dataset) -> Dataset:

@@ -20,8 +20,8 @@ class Protocol:
     """How a recipe's data is split and judged.
 
     ``split``: "last_out" (each user's last event is the test, the one before it the validation), "sessions" (a file of
-    test sessions, and the last share ``valid`` of the training ones) or "files" (rows with a label, a file for each
-    part). ``negatives`` ranks each target among that many items drawn uniformly from those its user has not met in
+    test sessions, and the last share ``valid`` of the training ones) or "files" (rows with a label or a rating, a file for
+    each part; without one for the validation, a random share ``valid`` of the training rows). ``negatives`` ranks each target among that many items drawn uniformly from those its user has not met in
     training, where no file gives them; None ranks all items. ``chosen_on="test"`` takes the best epoch on the test part,
     as some papers did: a result for comparison with theirs alone. With ``refit`` the model is trained again on the
     validation part too, for as many epochs as were best.
@@ -41,10 +41,13 @@ class Source:
     """The files of a recipe, below the folder with the data sets.
 
     ``test`` (and ``valid``) are further files: of sessions, of rows, or of each user's last event. ``negatives`` lists
-    the items that each test event is ranked among, as NCF's authors write them. ``schema`` as for ``read_dataset``.
+    the items that each test event is ranked among, as NCF's authors write them. ``items``, ``users`` and ``schema`` as for
+    ``read_dataset``, where ``""`` says that there is no such column.
     """
 
     events: str
+    items: str | None = None
+    users: str | None = None
     format: str | None = None
     valid: str | None = None
     test: str | None = None

@@ -24,7 +24,7 @@ from shortlist.model import Model
 from shortlist.reproduce.parts import Parts, read_parts
 from shortlist.reproduce.recipe import Protocol, Recipe, Start
 from shortlist.reproduce.result import mean
-from shortlist.validating import LABEL_METRICS, MOST_VALIDATED, judge_predictions, rank_all, usual_moments
+from shortlist.validating import LABEL_METRICS, MOST_VALIDATED, RATING_METRICS, judge_predictions, rank_all, usual_moments
 
 
 def reproduce(recipe: Recipe, data: str | Path, *, seeds: Sequence[int] = (), show: bool = False) -> dict[str, Any]:
@@ -55,14 +55,14 @@ def _run(recipe: Recipe, parts: Parts, seed: int, *, show: bool) -> dict[str, An
         return fit(start.model, train, validation=figures, training=training, initial=initial, show=show)
 
     def fitted_again(start: Start, chosen: Model, initial: dict[str, Model] | None) -> Model:
-        assert chosen.log is not None
-        training = dataclasses.replace(start.training, seed=seed, epochs=chosen.log.best_epoch, patience=None)
+        training = dataclasses.replace(start.training, seed=seed, patience=None)
+        if chosen.log is not None:
+            training = dataclasses.replace(training, epochs=chosen.log.best_epoch)
         return fit(start.model, parts.whole, training=training, initial=initial, show=show)
 
     last, starts = Start(recipe.model, recipe.training), recipe.initial
     initial = {name: fitted(start, None) for name, start in starts.items()}
     model = fitted(last, initial or None)
-    assert model.log is not None
     log, validation = model.log, judge(model, held, parts, protocol, seed=seed)
     if protocol.refit:
         initial = {name: fitted_again(start, initial[name], None) for name, start in starts.items()}
@@ -72,8 +72,8 @@ def _run(recipe: Recipe, parts: Parts, seed: int, *, show: bool) -> dict[str, An
     return {
         "seed": seed,
         "minutes": round(minutes, 1),
-        "best_epoch": log.best_epoch,
-        "epochs": len(log.epochs),
+        "best_epoch": None if log is None else log.best_epoch,
+        "epochs": None if log is None else len(log.epochs),
         "validation": _figures(validation),
         "test": _figures(report),
         "protocol": report.protocol + (", best epoch chosen on the test part" if on_test else ""),
@@ -86,7 +86,7 @@ def judge(
 ) -> Report:
     """How well the model does on the own events of ``part``, or on ``most`` of its requests, by the recipe's protocol."""
     bootstrap = 1000 if most is None else 0
-    if set(protocol.metrics) <= set(LABEL_METRICS):
+    if set(protocol.metrics) <= {*LABEL_METRICS, *RATING_METRICS}:
         report = judge_predictions(model, part, protocol.metrics, bootstrap=bootstrap)
         wanted = tuple(each for each in report.metrics if each.metric in protocol.metrics)
         return dataclasses.replace(report, metrics=wanted)
