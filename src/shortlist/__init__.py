@@ -15,7 +15,9 @@ HOME = {
     "DLRM": "shortlist.models.dlrm",
     "DataError": "shortlist.errors",
     "Dataset": "shortlist.data",
+    "CatBoost": "shortlist.models.trees",
     "DeepFM": "shortlist.models.deepfm",
+    "LightGBM": "shortlist.models.trees",
     "Exact": "shortlist.index",
     "Feature": "shortlist.schema",
     "GRU4Rec": "shortlist.models.gru4rec",
@@ -85,6 +87,8 @@ if TYPE_CHECKING:
     from shortlist.models.neumf import NeuMF as NeuMF
     from shortlist.models.popularity import Popularity as Popularity
     from shortlist.models.sasrec import SASRec as SASRec
+    from shortlist.models.trees import CatBoost as CatBoost
+    from shortlist.models.trees import LightGBM as LightGBM
     from shortlist.models.two_tower import TwoTower as TwoTower
     from shortlist.recommender import Recommender as Recommender
     from shortlist.schema import Feature as Feature

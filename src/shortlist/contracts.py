@@ -6,7 +6,7 @@ D embedding width, E kinds of evidence. Index 0 is unknown/padding for users and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -21,7 +21,7 @@ When = Literal["first", "each"]  # a part is asked once per row, before its firs
 
 __all__ = [
     "Batches", "CandidateSource", "Candidates", "Catalogue", "CountsEvents", "DecaysWeights", "EvaluationBatch", "Examples", "FeatureLayout",
-    "Features", "Filter", "Interactions", "ItemIndex", "LearnsUsers", "ModelSettings", "Pretrained", "Ragged", "Ranker",
+    "Features", "Filter", "Grown", "Interactions", "ItemIndex", "LearnsUsers", "ModelSettings", "Pretrained", "Ragged", "Ranker",
     "Requests", "Retriever", "Sampling", "Solver", "Stages", "Trainable", "When",
 ]  # fmt: skip
 
@@ -183,6 +183,19 @@ class Solver(Protocol):
 
 
 @runtime_checkable
+class Grown(Protocol):
+    """A model that is grown from all examples at once, epoch upon epoch, and can go back to fewer (boosted trees)."""
+
+    def grow(
+        self, examples: Iterable[Examples], /, *, epochs: int, learning_rate: float, seed: int, threads: int
+    ) -> list[float]: ...  # the training loss after each epoch
+
+    def use(self, epochs: int, /) -> None: ...  # score by the first so many epochs alone
+
+    def keep(self, epochs: int, /) -> None: ...  # forget what came after the first so many
+
+
+@runtime_checkable
 class CandidateSource(Protocol):
     """Finds candidates by itself, without an index over vectors: always ``k`` slots, some perhaps empty."""
 
@@ -246,5 +259,8 @@ class Batches(Protocol):
 
     @property
     def num_steps(self) -> int: ...  # steps of one epoch
+
+    @property
+    def num_examples(self) -> int: ...  # of one epoch
 
     def get(self, epoch: int, step: int) -> Examples: ...

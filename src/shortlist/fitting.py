@@ -13,6 +13,7 @@ from shortlist.contracts import (
     Candidates,
     Catalogue,
     CountsEvents,
+    Grown,
     LearnsUsers,
     ModelSettings,
     Pretrained,
@@ -32,6 +33,7 @@ from shortlist.data.split import hold_back, hold_last, split_random
 from shortlist.errors import SettingsError, TrainingError
 from shortlist.features import blocks
 from shortlist.funnel import EVIDENCE, Funnel
+from shortlist.growing import grow
 from shortlist.index import Exact
 from shortlist.model import Model, TrainedUntil
 from shortlist.training import Training, TrainingLog
@@ -164,7 +166,7 @@ def _fit_part(
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         network = settings.build(catalogue)
-    assert isinstance(network, Trainable)
+    assert isinstance(network, Trainable | Grown)
     if candidates_from is not None and not isinstance(network, Ranker):
         raise SettingsError(
             f"{type(settings).__name__} is a retriever: it does not learn from candidate lists. Fit it by itself, and give it "
@@ -192,7 +194,8 @@ def _fit_part(
     if len(known.events):
         batches = training_batches(known, sampling, batch_size=batch_size, seed=training.seed)
         _count(network, catalogue, batches)
-        _run(model, batches, validate, None if run_dir is None else run_dir / "pairs", show)
+        if isinstance(network, Trainable):
+            _run(model, batches, validate, None if run_dir is None else run_dir / "pairs", show)
     lists = _candidate_lists(funnel, train, batch_size=batch_size, seed=training.seed)
     return replace(model, log=_run(model, lists, validate, None if run_dir is None else run_dir / "lists", show))
 
@@ -212,7 +215,7 @@ def _resolved(sampling: Sampling, dataset: Dataset) -> Sampling:
     return sampling
 
 
-def _count(network: Trainable, catalogue: Catalogue, batches: PairBatches | SequenceBatches) -> None:
+def _count(network: Trainable | Grown, catalogue: Catalogue, batches: PairBatches | SequenceBatches) -> None:
     """Show all that will be learnt from to a network that counts combinations of it, where any are asked for."""
     if catalogue.crosses and isinstance(network, CountsEvents):
         for step in range(batches.num_steps):
@@ -232,6 +235,8 @@ def _run(
             f"There is nothing to learn from: no {what} in this part. Check schema.positive and the split."
         )
     assert model.training is not None
+    if isinstance(model.network, Grown):
+        return grow(model.network, batches, training=model.training, validate=validate)
     identity = {
         "settings": repr(model.settings),
         "examples": batches.num_examples,

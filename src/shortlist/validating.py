@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 
 import torch
 
@@ -84,7 +85,7 @@ def _on_the_cpu(model: Model, validate: Validate) -> Validate:
     """Requests and indexes lie in the CPU's memory; a network that trains elsewhere comes over for a while."""
 
     def moved() -> Mapping[str, float]:
-        device = next(model.network.parameters()).device
+        device = next(chain(model.network.parameters(), model.network.buffers())).device
         model.network.to("cpu")
         try:
             return validate()

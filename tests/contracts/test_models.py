@@ -28,10 +28,12 @@ from shortlist.models import (
     ALS,
     DLRM,
     MF,
+    CatBoost,
     CrossAttention,
     DeepFM,
     GRU4Rec,
     ItemKNN,
+    LightGBM,
     NeuMF,
     Popularity,
     SASRec,
@@ -77,8 +79,14 @@ SOLVED: dict[str, ModelSettings] = {
     "ItemKNN": ItemKNN(neighbours=5),
     "ALS": ALS(embedding_dim=8),
 }
-ALL = TRAINED | SOLVED
-RANKERS = NeuMF | DeepFM | DLRM | CrossAttention
+GROWN: dict[str, ModelSettings] = {
+    "LightGBM": LightGBM(trees=5, leaves=4, min_rows=1),
+    "CatBoost": CatBoost(trees=5, depth=3),
+    "LightGBM ratings": LightGBM(trees=5, leaves=4, min_rows=1, loss="mse"),
+    "CatBoost ratings": CatBoost(trees=5, depth=3, loss="mse"),
+}
+ALL = TRAINED | SOLVED | GROWN
+RANKERS = NeuMF | DeepFM | DLRM | CrossAttention | LightGBM | CatBoost
 SEQUENTIAL = [name for name, settings in TRAINED.items() if isinstance(settings, GRU4Rec | SASRec)]
 
 

@@ -10,10 +10,25 @@ from shortlist.models.mf import MF
 from shortlist.models.neumf import NeuMF
 from shortlist.models.popularity import Popularity
 from shortlist.models.sasrec import SASRec
+from shortlist.models.trees import CatBoost, LightGBM
 from shortlist.models.two_tower import TwoTower
 
 __all__ = [
-    "ALS", "DLRM", "MF", "AnyModel", "CrossAttention", "DeepFM", "GRU4Rec", "ItemKNN", "NeuMF", "Popularity", "SASRec", "TwoTower",
+    "ALS", "DLRM", "MF", "AnyModel", "CatBoost", "CrossAttention", "DeepFM", "GRU4Rec", "ItemKNN", "LightGBM", "NeuMF", "Popularity", "SASRec", "TwoTower",
 ]  # fmt: skip
 
-AnyModel = MF | TwoTower | GRU4Rec | SASRec | NeuMF | DeepFM | DLRM | CrossAttention | Popularity | ItemKNN | ALS
+AnyModel = (
+    MF
+    | TwoTower
+    | GRU4Rec
+    | SASRec
+    | NeuMF
+    | DeepFM
+    | DLRM
+    | CrossAttention
+    | LightGBM
+    | CatBoost
+    | Popularity
+    | ItemKNN
+    | ALS
+)

@@ -24,7 +24,14 @@ from shortlist.model import Model
 from shortlist.reproduce.parts import Parts, read_parts
 from shortlist.reproduce.recipe import Protocol, Recipe, Start
 from shortlist.reproduce.result import mean
-from shortlist.validating import LABEL_METRICS, MOST_VALIDATED, RATING_METRICS, judge_predictions, rank_all, usual_moments
+from shortlist.validating import (
+    LABEL_METRICS,
+    MOST_VALIDATED,
+    RATING_METRICS,
+    judge_predictions,
+    rank_all,
+    usual_moments,
+)
 
 
 def reproduce(recipe: Recipe, data: str | Path, *, seeds: Sequence[int] = (), show: bool = False) -> dict[str, Any]:

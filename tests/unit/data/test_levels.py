@@ -51,7 +51,11 @@ def test_gaps_in_whole_numbers_are_missing() -> None:
 
 
 def test_nothing_has_no_levels_and_lists_are_refused() -> None:
-    for empty in (pl.Series([], dtype=pl.String), pl.Series([None, None], dtype=pl.String), pl.Series([], dtype=pl.Int64)):
+    for empty in (
+        pl.Series([], dtype=pl.String),
+        pl.Series([None, None], dtype=pl.String),
+        pl.Series([], dtype=pl.Int64),
+    ):
         levels = Levels.of(empty)
         assert len(levels.texts) == 0
         assert levels.spread(torch.zeros(0, dtype=torch.int32)).tolist() == [0] * len(empty)
