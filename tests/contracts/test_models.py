@@ -14,6 +14,7 @@ from shortlist.contracts import (
     Candidates,
     CandidateSource,
     Examples,
+    Features,
     ModelSettings,
     Ranker,
     Requests,
@@ -86,6 +87,7 @@ GROWN: dict[str, ModelSettings] = {
     "CatBoost ratings": CatBoost(trees=5, depth=3, loss="mse"),
 }
 ALL = TRAINED | SOLVED | GROWN
+STEP = 1e-8  # of weights in float64: so small that no activation crosses its kink
 RANKERS = NeuMF | DeepFM | DLRM | CrossAttention | LightGBM | CatBoost
 SEQUENTIAL = [name for name, settings in TRAINED.items() if isinstance(settings, GRU4Rec | SASRec)]
 
@@ -126,6 +128,51 @@ def test_gradients_reach_every_parameter(name: str, dataset: Dataset) -> None:
         assert values.grad is not None, parameter
         assert values.grad.abs().sum() > 1e-9, parameter
         assert torch.isfinite(values.grad).all(), parameter
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradients_are_the_slope_of_the_loss(name: str, dataset: Dataset) -> None:
+    """In float64, along a random direction of all weights at once."""
+    torch.manual_seed(0)
+    exact = _in_float64(dataset)
+    network = TRAINED[name].build(exact.catalogue()).double().eval()
+    assert isinstance(network, Trainable)
+    examples = _examples(TRAINED[name], exact)
+    network.loss(examples).backward()
+    weights = list(network.parameters())
+    draw = torch.Generator().manual_seed(1)
+    along = [torch.randn(each.shape, generator=draw, dtype=torch.float64) for each in weights]
+    for each in network.modules():
+        if isinstance(each, torch.nn.Embedding) and each.padding_idx is not None:
+            place = next(number for number, weight in enumerate(weights) if weight is each.weight)
+            along[place][each.padding_idx] = 0
+    slope = sum(
+        float((each.grad * step).sum()) for each, step in zip(weights, along, strict=True) if each.grad is not None
+    )
+    values = []
+    with torch.no_grad():
+        for move in (STEP, -2 * STEP):
+            for each, step in zip(weights, along, strict=True):
+                each += move * step
+            values.append(float(network.loss(examples)))
+    assert slope == pytest.approx((values[0] - values[1]) / (2 * STEP), rel=1e-4, abs=1e-6)
+
+
+def _in_float64(dataset: Dataset) -> Dataset:
+    def exact(features: Features | None) -> Features | None:
+        if features is None or features.numeric is None:
+            return features
+        return replace(features, numeric=features.numeric.double())
+
+    weights = None if dataset.events.weights is None else dataset.events.weights.double()
+    ratings = None if dataset.events.ratings is None else dataset.events.ratings.double()
+    return replace(
+        dataset,
+        events=replace(dataset.events, weights=weights, ratings=ratings),
+        item_features=exact(dataset.item_features),
+        user_features=exact(dataset.user_features),
+        context=exact(dataset.context),
+    )
 
 
 @pytest.mark.parametrize("name", ALL)
