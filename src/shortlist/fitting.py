@@ -35,6 +35,7 @@ from shortlist.features import blocks
 from shortlist.funnel import EVIDENCE, Funnel
 from shortlist.growing import grow
 from shortlist.index import Exact
+from shortlist.memory import check_memory
 from shortlist.model import Model, TrainedUntil
 from shortlist.training import Training, TrainingLog
 from shortlist.training import train as run_loop
@@ -163,6 +164,7 @@ def _fit_part(
     catalogue = train.catalogue()
     if candidates_from is not None:
         catalogue = catalogue.with_evidence(EVIDENCE)
+    check_memory(settings, catalogue, training, train, is_validated=validation is not None)
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         network = settings.build(catalogue)

@@ -1,4 +1,4 @@
-"""What a figure was measured on: to stand beside it in every result file."""
+"""What a figure was measured on, to stand beside it in every result file, and how much memory is left."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ def facts() -> dict[str, object]:
         **{name: metadata.version(name) for name in LIBRARIES},
         "date": datetime.now(tz=UTC).date().isoformat(),
     }
+
+
+def available_bytes() -> int | None:
+    """Memory that can still be taken without swapping; None where the system does not say."""
+    info = Path("/proc/meminfo")
+    if not info.is_file():
+        return None
+    found = info.read_text().partition("MemAvailable:")[2].split()
+    return int(found[0]) * 1024 if found else None
 
 
 def _cpu() -> str:

@@ -79,7 +79,7 @@ class FeatureEncoder:
     @classmethod
     def _fit(cls, columns: Columns, features: tuple[Feature, ...]) -> FeatureEncoder:
         kinds = cls(features, (), ())
-        categories = columns.each(partial(_categories, columns), kinds._single() + kinds._multi())
+        categories = columns.each(partial(_categories, columns), kinds.fields())
         scales = columns.each(partial(_scale, columns), kinds._numeric())
         return cls(features, tuple(categories), tuple(scales))
 
@@ -100,6 +100,10 @@ class FeatureEncoder:
         flags = [name for name, scale in zip(numeric, self.scales, strict=True) if scale.flag]
         return [feature.name for feature in self._single()] + numeric + flags
 
+    def fields(self) -> list[Feature]:
+        """The features with ids, in the order of ``categories``."""
+        return self._single() + self._multi()
+
     def encode(self, frame: pl.DataFrame) -> Features:
         """Encode every row (N). A missing column or an unknown value has index 0, a missing number the mean.
 
@@ -109,7 +113,7 @@ class FeatureEncoder:
 
     def _encode(self, columns: Columns) -> Features:
         layout, num_single = self.layout, len(self._single())
-        fields = list(zip(self._single() + self._multi(), self.categories, layout.offsets, strict=True))
+        fields = list(zip(self.fields(), self.categories, layout.offsets, strict=True))
 
         def single(field: tuple[Feature, Categories, int]) -> Tensor:
             feature, known, offset = field
