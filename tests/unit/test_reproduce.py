@@ -112,6 +112,50 @@ def test_sessions_are_tested_at_every_prefix(folder: Path) -> None:
     assert set(run["test"]) == {"hr@2", "mrr@2"}
 
 
+RATINGS = """
+title = "ratings"
+[data]
+events = "base.csv"
+test = "test.csv"
+items = "items.csv"
+schema = { timestamp = "" }
+[protocol]
+split = "files"
+metrics = ["rmse", "mae"]
+valid = 0.2
+refit = true
+[model]
+type = "mf"
+embedding_dim = 4
+loss = "mse"
+[training]
+epochs = 2
+metric = "rmse"
+"""
+
+
+def test_ratings_are_tested_on_a_file_of_any_time_and_of_items_that_training_lacks(folder: Path) -> None:
+    draw = random.Random(1)
+    lines = [f"{user},{item},{draw.randrange(1, 6)},{draw.randrange(1000)}" for user in range(9) for item in range(7)]
+    header = "user_id,item_id,rating,timestamp"
+    (folder / "base.csv").write_text("\n".join([header, *lines[::2]]))
+    (folder / "test.csv").write_text("\n".join([header, *lines[1::2], "3,99,4,5"]))
+    (folder / "items.csv").write_text("item_id,colour\n" + "\n".join(f"{item},c{item % 2}" for item in (*range(7), 99)))
+    recipe = read_recipe(_recipe(folder, RATINGS))
+    found = read_parts(recipe, folder)
+    assert (len(found.whole.events), len(found.valid.targets()), len(found.test.targets())) == (32, 6, 32)
+    assert len(found.train.targets()) == 26
+    (run,) = reproduce(recipe, folder)["runs"]
+    assert set(run["test"]) == {"rmse", "mae"}
+
+
+def test_a_solved_model_has_no_epochs(folder: Path) -> None:
+    text = LAST_OUT.partition("[model]")[0] + '[model]\ntype = "als"\nembedding_dim = 4\n'
+    run = reproduce(read_recipe(_recipe(folder, text)), folder)["runs"][0]
+    assert run["best_epoch"] is None
+    assert 0 <= run["test"]["ndcg@10"]["value"] <= 1
+
+
 NCF = """
 title = "ncf"
 [data]
@@ -182,7 +226,7 @@ metric = "logloss"
     for name in "abc":
         (folder / f"{name}.csv").write_text("click,colour\n" + "1,red\n0,blue\n" * 10 + "1,blue\n0,red\n")
     (run,) = reproduce(read_recipe(_recipe(folder, text)), folder)["runs"]
-    assert run["test"]["auc"]["value"] > 0.9
+    assert run["test"]["auc"]["value"] > 0.85  # 0.909 at best, and less where equal rows differ in their last bit
     assert set(run["test"]) == {"auc", "logloss"}
 
 
@@ -204,8 +248,7 @@ def test_a_mistake_in_a_recipe_is_named(before: str, after: str, message: str, f
 
 def test_the_recipes_of_the_project_can_be_read_and_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     for path in RECIPES.glob("*.toml"):
-        if path.name != "als_ncf_ml_1m.toml":  # run by benchmarks/ncf_als.py
-            assert read_recipe(path).published, path.name
+        assert read_recipe(path).published, path.name
     monkeypatch.chdir(RECIPES.parent)
     listed = CliRunner().invoke(app, ["reproduce"], catch_exceptions=False)
     assert "sasrec_ml_1m_authors.toml" in listed.output
