@@ -1,7 +1,8 @@
-"""How long 1M ratings take from CSV to Dataset, and how much memory beyond the arrays.
+"""How long 1M ratings take from CSV to Dataset, and a click log from Parquet and CSV, and how much memory beyond the arrays.
 
-    python benchmarks/reading.py [--data DIR] [--repeats N]
+    python benchmarks/reading.py [--data DIR] [--clicks FOLDER] [--repeats N]
 
+``--clicks`` is a folder made by ``benchmarks/click_log.py``.
 Each reading runs in a process of its own; memory is the growth of its largest resident size, after the libraries are
 loaded and a small file has been read.
 """
@@ -26,6 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = os.environ.get("SHORTLIST_DATA") or ROOT.parent / "shared" / "data"
     parser.add_argument("--data", type=Path, default=default, help="the folder that holds movielens-1m")
+    parser.add_argument("--clicks", type=Path, help="the folder of a click log")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -37,12 +39,14 @@ def main() -> None:
     ratings = arguments.data / "movielens-1m" / "ratings.csv"
     with tempfile.TemporaryDirectory() as folder:
         files = {"ML-1M as rebuilt: no timestamps, ordered by position": ratings, **plain_files(ratings, Path(folder))}
+        if arguments.clicks is not None:
+            files |= {f"click log, {kind}": arguments.clicks / f"train.{kind}" for kind in ("parquet", "csv")}
         results = {name: summary(path, arguments.repeats) for name, path in files.items()}
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps({"machine": facts(), "results": results}, indent=2) + "\n")
     for name, result in results.items():
         print(
-            f"{name}: {result['seconds']:.2f} s, peak {result['peak_bytes'] / 1e6:.0f} MB = {result['peak_over_arrays']:.1f} x the arrays"
+            f"{name}: {result['seconds']:.2f} s, {result['rows_per_s']:,} rows/s, peak {result['peak_bytes'] / 1e6:.0f} MB = {result['peak_over_arrays']:.1f} x the arrays"
         )
     print(f"wrote {RESULT}")
 
@@ -68,6 +72,7 @@ def summary(path: Path, repeats: int) -> dict[str, float]:
     middle = {key: sorted(run[key] for run in runs)[repeats // 2] for key in runs[0]}
     return {
         **middle,
+        "rows_per_s": round(middle["events"] / middle["seconds"]),
         "seconds_min": min(run["seconds"] for run in runs),
         "seconds_max": max(run["seconds"] for run in runs),
         "file_bytes": path.stat().st_size,
@@ -83,12 +88,15 @@ def read_once(path: Path) -> dict[str, float]:
         small = Path(folder) / "small.csv"
         small.write_text("user_id,item_id,rating,timestamp\n1,2,3,978300000\n2,2,3,978300001\n")
         read_dataset(small)
+    schema = {"label": "label"} if path.stem == "train" else None
     before = reset_peak()
     start = time.perf_counter()
-    dataset = read_dataset(path)
+    dataset = read_dataset(path, schema=schema)
     seconds = time.perf_counter() - start
     events = dataset.events
     arrays = [events.offsets, events.items, events.times, events.ratings, events.weights, events.liked]
+    if dataset.context is not None:
+        arrays += [dataset.context.categorical, dataset.context.numeric]
     return {
         "seconds": round(seconds, 3),
         "events": len(events),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import get_args
 
 
@@ -68,3 +68,26 @@ def check_choices(settings: object, choices: Mapping[str, object]) -> None:
                 f"{type(settings).__name__}.{name} is {value!r}. It is one of: {', '.join(known)}."
                 f"{nearest(str(value), known)}"
             )
+
+
+def check_ranges(
+    settings: object,
+    *,
+    whole: Iterable[str] = (),
+    shares: Iterable[str] = (),
+    above_0: Iterable[str] = (),
+    from_0: Iterable[str] = (),
+) -> None:
+    """Refuse settings outside their range: of 1 or more (``whole``), from 0 to below 1 (``shares``), and so on."""
+    ranges: tuple[tuple[Iterable[str], str, Callable[[float], bool]], ...] = (
+        (whole, "a whole number of 1 or more", lambda value: value >= 1),
+        (shares, "a share from 0 to below 1", lambda value: 0 <= value < 1),
+        (above_0, "a number above 0", lambda value: value > 0),
+        (from_0, "a number of 0 or more", lambda value: value >= 0),
+    )
+    for names, allowed, holds in ranges:
+        for name in names:
+            if not holds(getattr(settings, name)):
+                raise SettingsError(
+                    f"{type(settings).__name__}.{name} is {getattr(settings, name)!r}. It is {allowed}."
+                )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shortlist.contracts import Catalogue, Interactions, Ragged, Requests
-from shortlist.errors import SettingsError, TrainingError
+from shortlist.errors import TrainingError, check_ranges
 from shortlist.features import running_total
 
 _FLOATS_AT_ONCE = 1 << 21  # of gathered factors: 8 MB stay in the processor's cache
@@ -52,15 +52,12 @@ class ALS:
     recommended: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
-        for name in ("embedding_dim", "iterations", "history"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"ALS: {name} is {getattr(self, name)}. It must be 1 or more.")
-        for name in ("regularization", "init_stddev"):
-            if not getattr(self, name) > 0:
-                raise SettingsError(f"ALS: {name} is {getattr(self, name)}. It must be more than 0.")
-        for name in ("unobserved_weight", "frequency_scaling"):
-            if not getattr(self, name) >= 0:
-                raise SettingsError(f"ALS: {name} is {getattr(self, name)}. It must be 0 or more.")
+        check_ranges(
+            self,
+            whole=("embedding_dim", "iterations", "history"),
+            above_0=("regularization", "init_stddev"),
+            from_0=("unobserved_weight", "frequency_scaling"),
+        )
 
     @property
     def sampling(self) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
-from shortlist.errors import SettingsError, check_choices
+from shortlist.errors import SettingsError, check_choices, check_ranges
 from shortlist.models.dropout import Dropout
 from shortlist.models.fields import Fields
 from shortlist.models.layers import EvidenceHead, linear
@@ -46,18 +46,12 @@ class CrossAttention:
     recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 1024}
 
     def __post_init__(self) -> None:
-        for name in ("embedding_dim", "history", "num_blocks", "num_heads"):
-            if getattr(self, name) < 1:
-                raise SettingsError(
-                    f"CrossAttention.{name} is {getattr(self, name)}. It is a whole number of 1 or more."
-                )
+        check_ranges(self, whole=("embedding_dim", "history", "num_blocks", "num_heads"), shares=("dropout",))
         if self.embedding_dim % self.num_heads:
             raise SettingsError(
                 f"CrossAttention.embedding_dim is {self.embedding_dim} and num_heads {self.num_heads}. The heads share the "
                 "width in equal parts: make it a multiple."
             )
-        if not 0 <= self.dropout < 1:
-            raise SettingsError(f"CrossAttention.dropout is {self.dropout}. It is a share from 0 to below 1.")
         check_choices(self, {"loss": RankingLoss})
 
     @property

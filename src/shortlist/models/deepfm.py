@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
-from shortlist.errors import SettingsError, check_choices
+from shortlist.errors import SettingsError, check_choices, check_ranges
 from shortlist.models.fields import Fields
 from shortlist.models.interactions import Terms, field_terms
 from shortlist.models.layers import EvidenceHead, mlp
@@ -51,16 +51,11 @@ class DeepFM:
     recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 4096}
 
     def __post_init__(self) -> None:
-        if self.embedding_dim < 1:
-            raise SettingsError(f"DeepFM.embedding_dim is {self.embedding_dim}. It is a whole number of 1 or more.")
+        check_ranges(self, whole=("embedding_dim",), shares=("dropout",), from_0=("embedding_l2",))
         if not isinstance(self.hidden, tuple) or not self.hidden or min(self.hidden) < 1:
             raise SettingsError(
                 f"DeepFM.hidden is {self.hidden}. It is a tuple of each hidden layer's width, such as (400, 400, 400)."
             )
-        if not 0 <= self.dropout < 1:
-            raise SettingsError(f"DeepFM.dropout is {self.dropout}. It is a share from 0 to below 1.")
-        if not self.embedding_l2 >= 0:
-            raise SettingsError(f"DeepFM.embedding_l2 is {self.embedding_l2}. It is a number of 0 or more.")
         if self.sparse and self.embedding_l2:
             raise SettingsError(
                 "DeepFM.sparse touches only a batch's rows, and embedding_l2 all of them. Leave one out."

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
-from shortlist.errors import SettingsError, check_choices
+from shortlist.errors import SettingsError, check_choices, check_ranges
 from shortlist.models.fields import Fields
 from shortlist.models.interactions import PairProducts
 from shortlist.models.layers import EvidenceHead, mlp
@@ -52,16 +52,11 @@ class DLRM:
     recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 2048}
 
     def __post_init__(self) -> None:
-        if self.embedding_dim < 1:
-            raise SettingsError(f"DLRM.embedding_dim is {self.embedding_dim}. It is a whole number of 1 or more.")
+        check_ranges(self, whole=("embedding_dim",), shares=("dropout",), from_0=("embedding_l2",))
         for name in ("bottom", "top"):
             widths = getattr(self, name)
             if not isinstance(widths, tuple) or (widths and min(widths) < 1):
                 raise SettingsError(f"DLRM.{name} is {widths}. It is a tuple of layers' widths, such as (256, 128).")
-        if not 0 <= self.dropout < 1:
-            raise SettingsError(f"DLRM.dropout is {self.dropout}. It is a share from 0 to below 1.")
-        if not self.embedding_l2 >= 0:
-            raise SettingsError(f"DLRM.embedding_l2 is {self.embedding_l2}. It is a number of 0 or more.")
         if self.sparse and self.embedding_l2:
             raise SettingsError("DLRM.sparse touches only a batch's rows, and embedding_l2 all of them. Leave one out.")
         check_choices(self, {"interaction": Interaction, "loss": RankingLoss})

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shortlist.contracts import Catalogue, Examples, Requests, Sampling
-from shortlist.errors import SettingsError, check_choices
+from shortlist.errors import SettingsError, check_choices, check_ranges
 from shortlist.models import losses
 from shortlist.models.dropout import Dropout
 from shortlist.models.layers import Table
@@ -74,17 +74,13 @@ class GRU4Rec:
             raise SettingsError(
                 f"GRU4Rec.hidden is {self.hidden}. It is a tuple of each GRU layer's width, such as (100,)."
             )
-        for name in ("embedding_dim", "history"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"GRU4Rec.{name} is {getattr(self, name)}. It is a whole number of 1 or more.")
-        for name in ("embedding_dropout", "dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise SettingsError(f"GRU4Rec.{name} is {getattr(self, name)}. It is a share from 0 to below 1.")
-        for name in ("negatives", "popularity_power", "logq", "regularization", "elu"):
-            if not getattr(self, name) >= 0:
-                raise SettingsError(f"GRU4Rec.{name} is {getattr(self, name)}. It is a number of 0 or more.")
-        if not self.temperature > 0:
-            raise SettingsError(f"GRU4Rec.temperature is {self.temperature}. It is a number above 0.")
+        check_ranges(
+            self,
+            whole=("embedding_dim", "history"),
+            shares=("embedding_dropout", "dropout"),
+            above_0=("temperature",),
+            from_0=("negatives", "popularity_power", "logq", "regularization", "elu"),
+        )
         if self.sparse and self.loss == "softmax":
             raise SettingsError("GRU4Rec.sparse is for a sample of the items, and loss = 'softmax' meets them all.")
         check_choices(self, {"embedding": Embedding, "loss": Loss, "similarity": Similarity})

@@ -9,13 +9,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from shortlist.contracts import Candidates, Catalogue, Filter, Interactions, Ragged, Requests
-from shortlist.errors import SettingsError, TrainingError
+from shortlist.errors import TrainingError, check_choices, check_ranges
 from shortlist.features import running_total, spans
 
 Similarity = Literal["cosine", "jaccard"]
@@ -49,14 +49,8 @@ class ItemKNN:
     recommended: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
-        for name in ("neighbours", "history"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"ItemKNN: {name} is {getattr(self, name)}. It must be 1 or more.")
-        if not self.shrinkage >= 0:
-            raise SettingsError(f"ItemKNN: shrinkage is {self.shrinkage}. It must be 0 or more.")
-        for name, known in (("similarity", get_args(Similarity)), ("feature_weighting", get_args(FeatureWeighting))):
-            if getattr(self, name) not in known:
-                raise SettingsError(f"ItemKNN: {name} is {getattr(self, name)!r}. It is one of: {', '.join(known)}.")
+        check_ranges(self, whole=("neighbours", "history"), from_0=("shrinkage",))
+        check_choices(self, {"similarity": Similarity, "feature_weighting": FeatureWeighting})
 
     @property
     def sampling(self) -> None:

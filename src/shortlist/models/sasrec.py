@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shortlist.contracts import Catalogue, Examples, Requests, Sampling
-from shortlist.errors import SettingsError, check_choices
+from shortlist.errors import SettingsError, check_choices, check_ranges
 from shortlist.models import losses
 from shortlist.models.dropout import Dropout
 from shortlist.models.layers import Table
@@ -60,18 +60,13 @@ class SASRec:
     recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 128}
 
     def __post_init__(self) -> None:
-        for name in ("embedding_dim", "history", "num_blocks", "num_heads", "negatives"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"SASRec.{name} is {getattr(self, name)}. It is a whole number of 1 or more.")
+        whole = ("embedding_dim", "history", "num_blocks", "num_heads", "negatives")
+        check_ranges(self, whole=whole, shares=("dropout",), above_0=("temperature",))
         if self.embedding_dim % self.num_heads:
             raise SettingsError(
                 f"SASRec.embedding_dim is {self.embedding_dim} and num_heads {self.num_heads}. The heads share the width "
                 "in equal parts: make it a multiple."
             )
-        if not 0 <= self.dropout < 1:
-            raise SettingsError(f"SASRec.dropout is {self.dropout}. It is a share from 0 to below 1.")
-        if not self.temperature > 0:
-            raise SettingsError(f"SASRec.temperature is {self.temperature}. It is a number above 0.")
         if not 0 <= self.calibration <= 1:
             raise SettingsError(f"SASRec.calibration is {self.calibration}. It is a number from 0 to 1.")
         check_choices(self, {"block": Block, "loss": Loss, "similarity": Similarity, "windows": Windows})

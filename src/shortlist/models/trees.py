@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
-from shortlist.errors import MissingExtraError, SettingsError, check_choices
+from shortlist.errors import MissingExtraError, SettingsError, check_choices, check_ranges
 from shortlist.models.columns import TreeColumns
 from shortlist.models.ranking import ranker_sampling
 
@@ -61,7 +61,10 @@ class LightGBM:
     recommended: ClassVar[Mapping[str, Any]] = RECOMMENDED
 
     def __post_init__(self) -> None:
-        _check(self, {"trees": 1, "leaves": 2, "min_rows": 1, "negatives": 1})
+        check_ranges(self, whole=("trees", "min_rows", "negatives"))
+        check_choices(self, {"loss": TreeLoss})
+        if self.leaves < 2:
+            raise SettingsError(f"LightGBM.leaves is {self.leaves}. It is a whole number of 2 or more.")
 
     @property
     def sampling(self) -> Sampling:
@@ -85,7 +88,8 @@ class CatBoost:
     recommended: ClassVar[Mapping[str, Any]] = RECOMMENDED
 
     def __post_init__(self) -> None:
-        _check(self, {"trees": 1, "depth": 1, "negatives": 1})
+        check_ranges(self, whole=("trees", "depth", "negatives"))
+        check_choices(self, {"loss": TreeLoss})
 
     @property
     def sampling(self) -> Sampling:
@@ -289,11 +293,3 @@ def _library(name: str) -> Any:
         raise MissingExtraError(
             f'The ranker needs {name}, which is not installed. Install it with: pip install "shortlist[trees]".'
         ) from error
-
-
-def _check(settings: LightGBM | CatBoost, least: Mapping[str, int]) -> None:
-    name = type(settings).__name__
-    for field, low in least.items():
-        if getattr(settings, field) < low:
-            raise SettingsError(f"{name}.{field} is {getattr(settings, field)}. It is a whole number of {low} or more.")
-    check_choices(settings, {"loss": TreeLoss})
