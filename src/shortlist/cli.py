@@ -50,7 +50,9 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option("--users", help="A file about the users: features.")
 @click.option("--format", "file_format", help="The files' format where it cannot be seen, such as movielens.")
 @click.option("--retriever", help="sasrec, gru4rec, two_tower, mf, als, itemknn or popularity.  [default: two_tower]")
-@click.option("--ranker", help="neumf; none by default.")
+@click.option(
+    "--ranker", help="neumf, deepfm, dlrm, cross_attention, lightgbm or catboost.  [default: none; of a table deepfm]"
+)
 @click.option("--index", help="auto, exact or hnsw.  [default: auto]")
 @click.option("--config", type=click.Path(path_type=Path), help="A TOML file with settings.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting, such as training.epochs=5.")
@@ -84,6 +86,17 @@ def train(
     if not as_json:
         click.echo(prepared.dataset.describe())
         click.echo(prepared.describe())
+    if prepared.dataset.schema.is_tabular:
+        model = workflow.run_table(prepared, settings, run_dir=run_dir, show=not as_json)
+        model.save(out)
+        report = None if prepared.test is None else workflow.evaluate_table(model, prepared.test)
+        if as_json:
+            _print_json({"bundle": str(out), "test": None if report is None else report.to_dict()})
+            return
+        click.echo(
+            f"\n{'' if report is None else report}\nWrote {out}. Next:\n  shortlist score {out} ROWS --out scores.parquet"
+        )
+        return
     recommender = workflow.run(prepared, settings, run_dir=run_dir, show=not as_json)
     recommender.save(out)
     built = None if recommender.funnel.index is None else recommender.funnel.index.report
@@ -167,6 +180,26 @@ def recommend(
         _print_json(frame.to_dicts())
     else:
         _print_frame(frame)
+
+
+@app.command()
+@click.argument("bundle")
+@click.argument("rows")
+@click.option("--format", "file_format", help="The file's format where it cannot be seen, such as libfm.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Write .parquet, .csv or .json.")
+def score(bundle: str, rows: str, file_format: str | None, out: Path) -> None:
+    """Write the predictions that the model saved as BUNDLE makes for ROWS, as a further column beside theirs.
+
+    They are probabilities of the label, or ratings.
+    """
+    from shortlist.data.load import open_table
+    from shortlist.files import write_frame
+    from shortlist.model import Model
+
+    frame = open_table(rows, "events", file_format).frame
+    predicted = Model.load(bundle).predict(frame)
+    write_frame(frame.with_columns(prediction=predicted.numpy()), out)
+    click.echo(f"Wrote {len(frame):,} rows to {out}.", err=True)
 
 
 @app.command()

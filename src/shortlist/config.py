@@ -127,6 +127,8 @@ def _part(tree: Mapping[str, Any], key: str, union: Any, default: str | None) ->
     if values is None or (isinstance(values, Mapping) and "type" not in values):
         if default is None and not values:
             return None
+        if default is None:
+            raise SettingsError(f"{key} has settings ({', '.join(values or ())}) and no type. Name one: --{key} NAME.")
         values = {"type": default, **(values or {})}
     if isinstance(values, str):
         values = {"type": values}

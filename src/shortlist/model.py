@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
-from shortlist.bundle import Part
+from shortlist.bundle import Bundle, Part, read_bundle, write_bundle
 from shortlist.contracts import Candidates, Catalogue, ModelSettings, Ranker, Requests, Retriever
 from shortlist.data.batches import make_requests, own_events
 from shortlist.data.dataset import Dataset
@@ -120,6 +121,19 @@ class Model:
             None if part.facts.get("log") is None else msgspec.convert(part.facts["log"], TrainingLog),
         )
 
+    def save(self, path: str | Path) -> None:
+        """Write the folder ``path``; :meth:`load` reads it. Of a table of rows only what the columns mean is kept."""
+        known = self.dataset
+        if known.schema.is_tabular:
+            known = known.without_rows(torch.ones(known.events.num_rows, dtype=torch.bool))
+        write_bundle(path, Bundle({"model": self.to_part()}, known))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Model:
+        """The model that :meth:`save` wrote; of a whole recommender's folder its retriever."""
+        bundle = read_bundle(path)
+        return cls.from_part(bundle.parts["model"], bundle.dataset)
+
     def vectors(self) -> Tensor:
         """The vectors (I, D) of all items, by index from 1; only of a retriever."""
         return item_vectors(self.network, self.dataset.num_items)
@@ -127,7 +141,7 @@ class Model:
     def score(self, pairs: pl.DataFrame) -> Tensor:
         """Raw scores (P,) of the pairs in a frame with the columns of the schema's user and item ids, and its context.
 
-        Users, items and values that were never seen are scored by what the model makes of an unknown one.
+        Of a table of rows, those of its rows. Users, items and values that were never seen are scored by what the model makes of an unknown one.
         """
         schema, encoders = self.dataset.schema, self.dataset.encoders
         context = None if encoders.context is None else encoders.context.features
@@ -145,6 +159,11 @@ class Model:
         stops = self.dataset.positives().events.offsets[users + 1]
         encoded = None if encoders.context is None else encoders.context.encode(pairs)
         return self._score(self.dataset, users, stops, items, encoded)
+
+    def predict(self, pairs: pl.DataFrame) -> Tensor:
+        """What the scores mean (P,): the probabilities of the label, or ratings; arguments as of :meth:`score`."""
+        scores = self.score(pairs)
+        return torch.sigmoid(scores) if getattr(self.network, "link", "identity") == "sigmoid" else scores
 
     def requests_of(self, users: Tensor) -> Requests:
         """What is known of the users with indices ``users`` (B,) after all events it was fitted on."""

@@ -14,7 +14,7 @@ import torch
 from shortlist.bundle import Bundle, Part, write_bundle
 from shortlist.contracts import Candidates, CandidateSource, Filter, Requests, Retriever, Stages
 from shortlist.data.dataset import Dataset
-from shortlist.errors import RequestError, ShortlistWarning
+from shortlist.errors import BundleError, RequestError, ShortlistWarning
 from shortlist.funnel import Funnel
 from shortlist.index import AnyIndex
 from shortlist.model import Model
@@ -184,6 +184,8 @@ class Recommender:
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> Recommender:
         """The recommender that :meth:`save` wrote."""
+        if "fallback" not in bundle.parts:
+            raise BundleError("The folder holds a single model and no recommender. Read it with sl.Model.load(path).")
         parts = {name: Model.from_part(part, bundle.dataset) for name, part in bundle.parts.items()}
         fallback = parts["fallback"].network
         assert isinstance(fallback, PopularityNetwork)

@@ -28,7 +28,7 @@ from shortlist.fitting import fit
 from shortlist.funnel import Funnel
 from shortlist.index import AnyIndex
 from shortlist.model import Model
-from shortlist.models import ALS, ItemKNN, Popularity
+from shortlist.models import ALS, DeepFM, ItemKNN, Popularity
 from shortlist.recommender import Recommender
 from shortlist.training import Training
 from shortlist.validating import LABEL_METRICS, RATING_METRICS, judge_predictions, usual_moments
@@ -211,7 +211,8 @@ def read_and_split(events: Any, config: DataConfig, *, items: Any = None, users:
     )
     split = config.split
     if split == "auto":
-        by_order: Split = "last_out" if dataset.events.times is None else "time"
+        untimed: Split = "random" if dataset.schema.is_tabular else "last_out"
+        by_order = untimed if dataset.events.times is None else "time"
         split = "sessions" if dataset.schema.sequence == "session" else by_order
     if split == "none":
         return Prepared(dataset, dataset, None, None, "nothing kept for evaluation")
@@ -225,7 +226,27 @@ def read_and_split(events: Any, config: DataConfig, *, items: Any = None, users:
         train_part, valid, test = split_last_out(dataset)
         return Prepared(dataset, train_part, valid, test, "each user's last events")
     train_part, valid, test = split_random(dataset, valid=config.valid, test=config.test, seed=config.seed)
-    return Prepared(dataset, train_part, valid, test, "random (it leaks the future)")
+    how = "random rows" if dataset.schema.is_tabular else "random (it leaks the future)"
+    return Prepared(dataset, train_part, valid, test, how)
+
+
+def run_table(prepared: Prepared, config: RunConfig, *, run_dir: str | Path | None = None, show: bool = False) -> Model:
+    """Train a ranker on a table of rows as ``config`` says: its ranker, DeepFM where it names none."""
+    return fit(
+        DeepFM() if config.ranker is None else config.ranker,
+        prepared.train,
+        validation=prepared.validation,
+        training=config.training if config.ranker_training is None else config.ranker_training,
+        run_dir=run_dir,
+        show=show,
+    )
+
+
+def evaluate_table(model: Model, events: Any, *, format: str | None = None) -> Report:
+    """How near a model of a table comes to the labels, or the ratings, of further rows."""
+    test = events if isinstance(events, Dataset) else read_later(events, model.dataset, format=format)
+    metrics = ("rmse", "mae") if test.schema.label is None else ("auc", "logloss", "ne", "calibration")
+    return evaluate(model, test, metrics=metrics)
 
 
 def run(prepared: Prepared, config: RunConfig, *, run_dir: str | Path | None = None, show: bool = False) -> Recommender:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -115,3 +116,26 @@ def test_train_as_json_says_what_was_measured_of_the_index(shop_files: Any, run:
     assert "recall@" in json.loads(result.stdout)["index"]
     result = run("train", shop_files.events, "--retriever", "popularity", "--out", tmp_path / "b.bundle", "--json")
     assert json.loads(result.stdout)["index"] is None
+
+
+def test_a_table_of_clicks_is_trained_judged_and_scored(run: Run, tmp_path: Path) -> None:
+    draw = random.Random(0)
+    rows = [(draw.choice("abc"), draw.choice(["web", "app"]), draw.random()) for _ in range(400)]
+    clicks = [int((letter == "a") == (device == "app")) for letter, device, _ in rows]
+    frame = pl.DataFrame(rows, schema=["letter", "device", "price"], orient="row").with_columns(click=pl.Series(clicks))
+    frame.write_csv(tmp_path / "clicks.csv")
+    label = ("--set", "data.schema.label=click", "--set", "training.learning_rate=0.01")
+    done = run("train", tmp_path / "clicks.csv", *label, "--ranker", "dlrm", "--out", tmp_path / "clicks.bundle")
+    assert "auc" in done.output
+    assert "shortlist score" in done.output
+    run("score", tmp_path / "clicks.bundle", tmp_path / "clicks.csv", "--out", tmp_path / "scores.parquet")
+    scores = pl.read_parquet(tmp_path / "scores.parquet")
+    assert scores.columns == [*frame.columns, "prediction"]
+    means = dict(scores.group_by("click").agg(pl.col("prediction").mean()).iter_rows())
+    assert means[1] > means[0]
+    refused = run("recommend", tmp_path / "clicks.bundle", "--user", "1").exception
+    assert isinstance(refused, BundleError)
+    assert "sl.Model.load" in str(refused)
+    refused = run("train", tmp_path / "clicks.csv", "--set", "ranker.dropout=0.1", "--out", tmp_path / "x").exception
+    assert isinstance(refused, SettingsError)
+    assert "ranker has settings (dropout) and no type" in str(refused)

@@ -207,7 +207,11 @@ def _event_roles(events: Table, overrides: Mapping[str, Any]) -> tuple[dict[str,
                 if any(_plain(name).isdigit() for name in events.columns)
                 else ""
             )
-            tabular = " A table of labelled rows without items: schema.item_id = None." if role == "item_id" else ""
+            tabular = (
+                ' Of a table of labelled rows without items, set schema.label = "its label".'
+                if role == "item_id"
+                else ""
+            )
             raise SchemaError(
                 f"{events.name} has no column that looks like {_an(example)}. Columns found: {', '.join(events.columns)}."
                 f'{headerless} Rename one, or set schema.{example} = "its name".{tabular}'
