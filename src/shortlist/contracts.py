@@ -136,6 +136,7 @@ class Sampling:
     popularity_power: float = (
         0.0  # shared negatives are drawn by the items' training counts to this power; 0: uniformly
     )
+    mixed_lengths: bool = False  # True: sequences of all lengths in a batch, padded to the history
     shuffled: bool = True  # False: sequences come in the order of their last events, so that the newest are learnt last
     windows: Literal["all", "last"] = "all"  # of a sequence longer than the history: every event, or its last ones
 

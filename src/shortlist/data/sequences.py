@@ -26,7 +26,7 @@ class SequenceBatches:
     """Stretches of up to ``sampling.history`` liked events, each event predicting the next.
 
     ``batch_size`` is how many sequences a batch has on average: batches are cut where they have equally many events, and
-    hold sequences of about one length, so that there is little padding. With ``windows="last"`` a longer sequence is cut
+    hold sequences of about one length, so that there is little padding (or with ``mixed_lengths`` of all lengths). With ``windows="last"`` a longer sequence is cut
     to its last events, as SASRec's authors do; with ``"all"`` it gives several stretches, cut at other places in each
     epoch. Where the data is ``strict`` a target is predicted from the last event of an earlier time; of a long sequence
     those targets are left out whose time began before their stretch.
@@ -198,6 +198,8 @@ class SequenceBatches:
 
     def _width(self, lengths: Tensor) -> Tensor:
         """The steps (W,) that stretches of these lengths take up in a batch."""
+        if self.sampling.mixed_lengths:
+            return torch.full_like(lengths, self.sampling.history)
         return torch.clamp(_rounded(lengths), max=self.sampling.history)
 
 

@@ -36,7 +36,8 @@ class SASRec:
     ``negatives`` of its own (``gbce`` with its ``calibration`` t; ``bce``, where they are never the user's positives).
     With ``similarity="cosine"`` scores are cosines, to be divided by a ``temperature`` such as 0.05 in training.
     ``shuffled=False`` learns sequences in the order of their last events, the newest last in every epoch.
-    ``windows`` says what is learnt of histories longer than the window: "all" of their events, or their "last" ones.
+    With ``mixed_lengths`` a batch holds sequences of all lengths, as the authors' do: half as fast, a little better with one
+    negative on MovieLens-1M. ``windows`` says what is learnt of histories longer than the window: "all" of their events, or their "last" ones.
 
     The authors' model is ``SASRec(embedding_dim=50, block="authors", loss="bce", negatives=1, windows="last")``, trained
     with ``Training(batch_size=128, learning_rate=1e-3, betas=(0.9, 0.98))``.
@@ -55,6 +56,7 @@ class SASRec:
     temperature: float = 1.0
     windows: Windows = "all"
     shuffled: bool = True
+    mixed_lengths: bool = False
     epsilon: float = 1e-8
 
     recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 128}
@@ -85,6 +87,7 @@ class SASRec:
             in_batch=False,
             windows=self.windows,
             shuffled=self.shuffled,
+            mixed_lengths=self.mixed_lengths,
         )
 
     def build(self, catalogue: Catalogue) -> nn.Module:

@@ -192,6 +192,22 @@ def test_a_shared_sample_holds_the_targets_once_and_says_where(dataset: Dataset)
     assert torch.equal(examples.negatives[examples.target_column[wanted]], examples.items[wanted])
 
 
+def test_batches_of_mixed_lengths_hold_equally_many_sequences_in_any_order() -> None:
+    draw = torch.Generator().manual_seed(0)
+    dataset = _dataset(torch.randint(2, 40, (300,), generator=draw).tolist())
+    spreads, sizes = dict[bool, float](), list[int]()
+    for mixed in (False, True):
+        sampling = Sampling("sequences", history=40, mixed_lengths=mixed, windows="last")
+        batches = SequenceBatches(dataset, sampling, batch_size=30, seed=0)
+        found = [batches.get(0, step).requests.length for step in range(batches.num_steps)]
+        found = [each[each > 0] for each in found if each is not None]
+        spreads[mixed] = sum(float(each.float().std()) for each in found) / len(found)
+        sizes = [len(each) for each in found]
+        assert sum(sizes) == 300
+    assert max(sizes) - min(sizes) <= 1
+    assert spreads[True] > 3 * spreads[False]
+
+
 def test_large_batches_fall_into_groups_whose_targets_are_negatives_of_each_other(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
