@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shortlist.errors import RequestError, ShortlistError, ShortlistWarning
+from shortlist.errors import DataError, RequestError, SettingsError, ShortlistError, ShortlistWarning
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from shortlist.evaluation import Report
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
@@ -87,15 +89,24 @@ def train(
         click.echo(prepared.dataset.describe())
         click.echo(prepared.describe())
     if prepared.dataset.schema.is_tabular:
+        if retriever is not None or index is not None:
+            raise SettingsError(
+                "The data is a table of rows without items: there is nothing to retrieve. Name a --ranker."
+            )
         model = workflow.run_table(prepared, settings, run_dir=run_dir, show=not as_json)
         model.save(out)
-        report = None if prepared.test is None else workflow.evaluate_table(model, prepared.test)
+        report: Report | str | None = None
+        if prepared.test is not None:
+            try:
+                report = workflow.evaluate_table(model, prepared.test)
+            except DataError as error:
+                report = f"not evaluated: {error}"
         if as_json:
-            _print_json({"bundle": str(out), "test": None if report is None else report.to_dict()})
+            _print_json(
+                {"bundle": str(out), "test": report if report is None or isinstance(report, str) else report.to_dict()}
+            )
             return
-        click.echo(
-            f"\n{'' if report is None else report}\nWrote {out}. Next:\n  shortlist score {out} ROWS --out scores.parquet"
-        )
+        click.echo(f"\n{report or ''}\nWrote {out}. Next:\n  shortlist score {out} ROWS --out scores.parquet")
         return
     recommender = workflow.run(prepared, settings, run_dir=run_dir, show=not as_json)
     recommender.save(out)
@@ -197,6 +208,8 @@ def score(bundle: str, rows: str, file_format: str | None, out: Path) -> None:
     from shortlist.model import Model
 
     frame = open_table(rows, "events", file_format).frame
+    if "prediction" in frame.columns:
+        raise RequestError(f"{rows} has a column 'prediction' already. Rename or drop it.")
     predicted = Model.load(bundle).predict(frame)
     write_frame(frame.with_columns(prediction=predicted.numpy()), out)
     click.echo(f"Wrote {len(frame):,} rows to {out}.", err=True)

@@ -80,7 +80,7 @@ def check_ranges(
 ) -> None:
     """Refuse settings outside their range: of 1 or more (``whole``), from 0 to below 1 (``shares``), and so on."""
     ranges: tuple[tuple[Iterable[str], str, Callable[[float], bool]], ...] = (
-        (whole, "a whole number of 1 or more", lambda value: value >= 1),
+        (whole, "a whole number of 1 or more", lambda value: isinstance(value, int) and value >= 1),
         (shares, "a share from 0 to below 1", lambda value: 0 <= value < 1),
         (above_0, "a number above 0", lambda value: value > 0),
         (from_0, "a number of 0 or more", lambda value: value >= 0),

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import polars as pl
 
 from shortlist.errors import DataError
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 def write_frame(frame: pl.DataFrame, path: Path) -> None:
@@ -26,7 +24,8 @@ def write_frame(frame: pl.DataFrame, path: Path) -> None:
     try:
         writers[path.suffix](temporary)
         temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"Cannot write {path}: {error.strerror or error}. Nothing was written.") from error
+    except (OSError, pl.exceptions.PolarsError) as error:
+        cause = getattr(error, "strerror", None) or error
+        raise DataError(f"Cannot write {path}: {cause}. Nothing was written.") from error
     finally:
         temporary.unlink(missing_ok=True)

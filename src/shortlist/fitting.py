@@ -69,7 +69,12 @@ def fit(
     of sessions it asks before every event of theirs. A model that says so starts from the ``initial`` ones.
     """
     name = type(settings).__name__
-    if train.schema.is_tabular and (settings.sampling is None or settings.sampling.kind not in ("labels", "ratings")):
+    wanted = None if settings.sampling is None else settings.sampling.kind
+    if train.schema.is_tabular and wanted == "labels" and train.schema.label is None:
+        raise TrainingError(
+            f'{name} learns labels, and the rows have ratings. Set its loss to "mse", or name their label: schema.label.'
+        )
+    if train.schema.is_tabular and wanted not in ("labels", "ratings"):
         raise TrainingError(
             f"{name} recommends items, and the data is a table of rows without items. Fit a ranker that learns their labels, "
             "such as sl.fit(sl.DeepFM(), …), or name the column of the items: schema.item_id."

@@ -24,15 +24,18 @@ def training_bytes(settings: ModelSettings, catalogue: Catalogue, training: Trai
     """
     with torch.device("meta"):
         network = settings.build(catalogue)
+    kept = KEPT[training.optimizer] + (training.momentum > 0 and training.optimizer in ("adagrad", "sgd"))
     weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())
     has_gradient = not getattr(settings, "sparse", False)  # sparse ones are as small as a batch
-    return weights * (1 + has_gradient + KEPT[training.optimizer] + is_validated)
+    return weights * (1 + has_gradient + kept + is_validated)
 
 
 def check_memory(
     settings: ModelSettings, catalogue: Catalogue, training: Training, dataset: Dataset, *, is_validated: bool
 ) -> None:
-    """Say what training will take where it is much, and refuse what this machine does not have."""
+    """Say what training on the CPU will take where it is much, and refuse what this machine does not have."""
+    if training.device != "cpu":
+        return
     needed, free = training_bytes(settings, catalogue, training, is_validated=is_validated), available_bytes()
     if needed < WORTH_SAYING:
         return

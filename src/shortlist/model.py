@@ -130,9 +130,9 @@ class Model:
 
     @classmethod
     def load(cls, path: str | Path) -> Model:
-        """The model that :meth:`save` wrote; of a whole recommender's folder its retriever."""
+        """The model that :meth:`save` wrote; of a whole recommender's folder its ranker, or without one its retriever."""
         bundle = read_bundle(path)
-        return cls.from_part(bundle.parts["model"], bundle.dataset)
+        return cls.from_part(bundle.parts.get("ranker", bundle.parts["model"]), bundle.dataset)
 
     def vectors(self) -> Tensor:
         """The vectors (I, D) of all items, by index from 1; only of a retriever."""
@@ -162,8 +162,11 @@ class Model:
 
     def predict(self, pairs: pl.DataFrame) -> Tensor:
         """What the scores mean (P,): the probabilities of the label, or ratings; arguments as of :meth:`score`."""
+        link = getattr(self.network, "link", None)
+        if link is None:
+            raise RequestError(f"{self.name} orders items, and its scores predict nothing by themselves. Use score().")
         scores = self.score(pairs)
-        return torch.sigmoid(scores) if getattr(self.network, "link", "identity") == "sigmoid" else scores
+        return torch.sigmoid(scores) if link == "sigmoid" else scores
 
     def requests_of(self, users: Tensor) -> Requests:
         """What is known of the users with indices ``users`` (B,) after all events it was fitted on."""

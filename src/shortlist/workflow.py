@@ -214,6 +214,10 @@ def read_and_split(events: Any, config: DataConfig, *, items: Any = None, users:
         untimed: Split = "random" if dataset.schema.is_tabular else "last_out"
         by_order = untimed if dataset.events.times is None else "time"
         split = "sessions" if dataset.schema.sequence == "session" else by_order
+    if dataset.schema.is_tabular and split in ("last_out", "sessions"):
+        raise SettingsError(
+            f'data.split = "{split}" needs users or sessions, and the data is a table of rows. Use "random" or "time".'
+        )
     if split == "none":
         return Prepared(dataset, dataset, None, None, "nothing kept for evaluation")
     if split == "time":
@@ -232,8 +236,9 @@ def read_and_split(events: Any, config: DataConfig, *, items: Any = None, users:
 
 def run_table(prepared: Prepared, config: RunConfig, *, run_dir: str | Path | None = None, show: bool = False) -> Model:
     """Train a ranker on a table of rows as ``config`` says: its ranker, DeepFM where it names none."""
+    usual = DeepFM(loss="mse" if prepared.train.schema.label is None else "bce")
     return fit(
-        DeepFM() if config.ranker is None else config.ranker,
+        usual if config.ranker is None else config.ranker,
         prepared.train,
         validation=prepared.validation,
         training=config.training if config.ranker_training is None else config.ranker_training,

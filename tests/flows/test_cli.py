@@ -139,3 +139,10 @@ def test_a_table_of_clicks_is_trained_judged_and_scored(run: Run, tmp_path: Path
     refused = run("train", tmp_path / "clicks.csv", "--set", "ranker.dropout=0.1", "--out", tmp_path / "x").exception
     assert isinstance(refused, SettingsError)
     assert "ranker has settings (dropout) and no type" in str(refused)
+    refused = run("train", tmp_path / "clicks.csv", *label, "--retriever", "sasrec", "--out", tmp_path / "x").exception
+    assert isinstance(refused, SettingsError)
+    assert "nothing to retrieve" in str(refused)
+    refused = run(
+        "score", tmp_path / "clicks.bundle", tmp_path / "scores.parquet", "--out", tmp_path / "y.csv"
+    ).exception
+    assert isinstance(refused, RequestError)

@@ -24,13 +24,15 @@ def dataset() -> sl.Dataset:
     [
         (sl.DeepFM(embedding_dim=9, hidden=(4,)), "adam", 4),
         (sl.DeepFM(embedding_dim=9, hidden=(4,)), "sgd", 2),
+        (sl.DeepFM(embedding_dim=9, hidden=(4,)), "sgd with momentum", 3),
         (sl.DeepFM(embedding_dim=9, hidden=(4,), sparse=True), "rowwise_adagrad", 1),
     ],
 )
 def test_bytes_are_weights_gradients_and_what_the_optimiser_keeps(
     dataset: sl.Dataset, settings: sl.DeepFM, optimizer: str, copies: int
 ) -> None:
-    training = sl.Training(optimizer=optimizer)  # type: ignore[arg-type]
+    name, _, more = optimizer.partition(" with ")
+    training = sl.Training(optimizer=name, momentum=0.9 if more else 0.0)  # type: ignore[arg-type]
     weights = 501 * 10 + (9 * 4 + 4) + (4 + 1) + 1
     assert training_bytes(settings, dataset.catalogue(), training, is_validated=False) == 4 * copies * weights
     assert training_bytes(settings, dataset.catalogue(), training, is_validated=True) == 4 * (copies + 1) * weights

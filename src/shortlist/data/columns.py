@@ -55,8 +55,9 @@ class Columns:
             column = column.cast(pl.Datetime("us")).dt.epoch("s") / 86_400  # days
         if column.dtype.is_nested():
             raise DataError(f'Feature {column.name!r} holds {column.dtype}. Make its kind "multi", or leave it out.')
-        if column.dtype.is_numeric():
-            numbers = column.cast(pl.Float64)
+        numbers = column
+        if not (column.dtype == pl.String or isinstance(column.dtype, pl.Categorical | pl.Enum)):
+            numbers = column.cast(pl.Float64, strict=False)
         else:
             text = column.cast(pl.String)
             numbers = text.cast(pl.Float64, strict=False)

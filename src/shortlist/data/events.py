@@ -207,6 +207,8 @@ def _is_sorted(columns: list[Column]) -> bool:
 
 
 def _numbers(column: pl.Series, where: str, role: str | None) -> pl.Series:
+    if isinstance(column.dtype, pl.Categorical | pl.Enum):
+        column = column.cast(pl.String)
     numbers = column.cast(pl.Float64, strict=False) if column.dtype in (pl.String, pl.Boolean) else column
     is_number = numbers.dtype.is_numeric()
     bad = numbers.is_null() | ~numbers.is_finite() if is_number else column.is_null() | column.is_not_null()
@@ -224,7 +226,8 @@ def _numbers(column: pl.Series, where: str, role: str | None) -> pl.Series:
 def _liked(frame: pl.DataFrame, rule: pl.Expr | None, schema: Schema, where: str) -> Bools:
     if rule is not None:
         try:
-            liked = frame.select(rule.alias("liked")).to_series()
+            texts = pl.selectors.by_name(rule.meta.root_names()) & pl.selectors.categorical()
+            liked = frame.with_columns(texts.cast(pl.String)).select(rule.alias("liked")).to_series()
         except pl.exceptions.PolarsError as error:
             raise DataError(f'{where}: schema.positive = "{schema.positive}" cannot be computed: {error}') from error
         if liked.dtype != pl.Boolean or len(liked) != len(frame):

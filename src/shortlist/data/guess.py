@@ -64,7 +64,7 @@ def guess_feature(column: pl.Series, owner: Owner) -> Feature | str:
         return "nearly every value is another" if is_spread else Feature(name, "multi", owner, separator="|")
     if len(texts) <= FEW_VALUES or (is_code and _is_spread(len(some) - some.null_count(), len(texts))):
         texts = Levels.of(column).texts
-    if len(texts) <= 1:
+    if len(texts) == 0 or is_constant(column):
         return "it has one value"
     if not is_code and len(texts) > FEW_VALUES:
         return Feature(name, "numeric", owner)

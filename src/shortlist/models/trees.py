@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
-from shortlist.errors import MissingExtraError, SettingsError, check_choices, check_ranges
+from shortlist.errors import MissingExtraError, SettingsError, TrainingError, check_choices, check_ranges
 from shortlist.models.columns import TreeColumns
 from shortlist.models.ranking import ranker_sampling
 
@@ -90,6 +90,8 @@ class CatBoost:
     def __post_init__(self) -> None:
         check_ranges(self, whole=("trees", "depth", "negatives"))
         check_choices(self, {"loss": TreeLoss})
+        if self.depth > 16:
+            raise SettingsError(f"CatBoost.depth is {self.depth}. The library grows trees of up to 16 levels.")
 
     @property
     def sampling(self) -> Sampling:
@@ -127,6 +129,8 @@ class Trees(nn.Module):
         parts = [self.columns.of_examples(each) for each in examples]
         categories, numbers, targets, weights = (torch.cat(each) for each in zip(*parts, strict=True))
         each, trees = self.settings.trees, epochs * self.settings.trees
+        if not (categories.ne(categories[0]).any() or numbers.ne(numbers[0]).any()):
+            raise TrainingError("All columns have one value, so there is nothing for trees to split on.")
         losses = self._grow(
             Growth(categories, numbers, targets, weights, trees, learning_rate, seed=seed, threads=threads)
         )

@@ -61,3 +61,14 @@ def test_nothing_has_no_levels_and_lists_are_refused() -> None:
         assert levels.spread(torch.zeros(0, dtype=torch.int32)).tolist() == [0] * len(empty)
     with pytest.raises(DataError, match=r'Make its kind "multi"'):
         Levels.of(pl.Series("tags", [["a"]]))
+
+
+@pytest.mark.parametrize("rows", [5, 2000])
+def test_columns_of_any_length_and_width_of_code_have_their_rows(rows: int) -> None:
+    narrow = pl.Series(["a", "b", None, "a", ""] * (rows // 5)).cast(pl.Categorical(pl.Categories("few", "", pl.UInt8)))
+    hashed = pl.Series([2**63 + 5, 3, 3, 2**63 + 5, 3] * (rows // 5), dtype=pl.UInt64)
+    for column, wanted in ((narrow, {"a": 2, "b": 1}), (hashed, {str(2**63 + 5): 2, "3": 3})):
+        levels = Levels.of(column)
+        assert len(levels.codes) == rows
+        counted = dict(zip(levels.texts, levels.counts.tolist(), strict=True))
+        assert counted == {text: count * (rows // 5) for text, count in wanted.items()}

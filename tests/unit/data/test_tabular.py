@@ -127,3 +127,41 @@ def test_labels_of_one_kind_are_refused() -> None:
     ):
         sl.fit(sl.NeuMF(), sl.read_dataset(frame, schema={"label": "label"}))
     sl.fit(sl.NeuMF(), sl.read_dataset(frame, schema={"label": None}), training=sl.Training(epochs=1, patience=None))
+
+
+def test_labels_rules_and_numbers_may_be_text_or_truth_values() -> None:
+    rows = {"colour": ["red", "blue", "blue"] * 40, "new": [True, False] * 60, "label": ["1", "0", "0", "1"] * 30}
+    dataset = sl.read_dataset(pl.DataFrame(rows), schema={"label": "label"})
+    assert dataset.events.liked is not None
+    assert dataset.events.liked.tolist() == [True, False, False, True] * 30
+    flag = {"features": [{"name": "new", "kind": "numeric", "owner": "context"}]}
+    numeric = sl.read_dataset(pl.DataFrame(rows).drop("colour"), schema={"label": "label", **flag})
+    assert numeric.context is not None
+    assert numeric.context.numeric is not None
+    assert numeric.context.numeric[:2, 0].tolist() == [1.0, -1.0]
+    ruled = sl.read_dataset(
+        pl.DataFrame(rows).with_columns(answer=pl.Series(["yes", "no"] * 60)),
+        schema={"label": "label", "positive": "starts_with(answer, 'n')"},
+    )
+    assert ruled.events.liked is not None
+    assert ruled.events.liked.tolist() == [False, True] * 60
+
+
+def test_a_table_of_ratings_needs_a_loss_of_ratings() -> None:
+    frame = pl.DataFrame({"shop": ["a", "b"] * 20, "stars": [1, 5] * 20})
+    dataset = sl.read_dataset(frame, schema={"rating": "stars"})
+    with pytest.raises(TrainingError, match=r'DeepFM learns labels, and the rows have ratings\. Set its loss to "mse"'):
+        sl.fit(sl.DeepFM(), dataset)
+    training = sl.Training(epochs=30, batch_size=8, learning_rate=0.05, patience=None)
+    model = sl.fit(sl.DeepFM(hidden=(4,), loss="mse"), dataset, training=training)
+    assert sl.evaluate(model, dataset, metrics=["rmse"])["rmse"].value < 1
+
+
+def test_a_model_is_saved_and_predicts_as_before(tmp_path: Path) -> None:
+    dataset = sl.read_dataset(ROWS, schema={"label": "click"})
+    model = sl.fit(sl.DeepFM(hidden=(8,)), dataset, training=sl.Training(epochs=2, patience=None))
+    model.save(tmp_path / "model")
+    again = sl.Model.load(tmp_path / "model")
+    assert len(again.dataset.events) == 0  # the rows are not kept
+    assert torch.equal(model.predict(ROWS), again.predict(ROWS))
+    assert torch.equal(torch.sigmoid(model.score(ROWS)), model.predict(ROWS))
