@@ -66,7 +66,7 @@ def judged(shortlist: Shortlist, history: int, test: sl.Dataset) -> tuple[sl.Rep
     return report, 1e3 * statistics.median(times)
 
 
-def rerank(folder: Path, protocol: str) -> dict[str, Any]:
+def rerank(folder: Path, protocol: str, only: list[str] | None) -> dict[str, Any]:
     """SASRec alone, and with each ranker behind it."""
     recipe = read_recipe(HERE.parent / "recipes" / "sasrec_ml_1m.toml")
     if protocol == "last_out":
@@ -79,6 +79,8 @@ def rerank(folder: Path, protocol: str) -> dict[str, Any]:
     reports = {"SASRec alone": judged(alone.funnel.shortlist, alone.funnel.history, test)}
     print({name: report[METRIC].value for name, (report, _) in reports.items()}, flush=True)
     for name, (settings, training) in RANKERS.items():
+        if only and name not in only:
+            continue
         ranker = sl.fit(
             settings, later, validation=valid, candidates_from=retriever, candidates=CANDIDATES, training=training
         )
@@ -148,11 +150,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--protocol", action="append", choices=tuple(TITLES))
+    parser.add_argument("--ranker", action="append", choices=tuple(RANKERS), help="only these")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     for protocol in arguments.protocol or list(TITLES):
         torch.manual_seed(0)
-        found = dot_or_mlp(arguments.data) if protocol == "dot_or_mlp" else rerank(arguments.data, protocol)
+        found = (
+            dot_or_mlp(arguments.data)
+            if protocol == "dot_or_mlp"
+            else rerank(arguments.data, protocol, arguments.ranker)
+        )
         known = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
         known[protocol] = {**found, "machine": facts() | {"threads": torch.get_num_threads()}}
         arguments.out.write_text(json.dumps(known, indent=1) + "\n")
