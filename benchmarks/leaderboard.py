@@ -134,10 +134,15 @@ def write_readme(known: dict[str, Any]) -> None:
         for protocol in TITLES
         if protocol in known
     ]
-    before, _, rest = README.read_text(encoding="utf-8").partition("<!-- results -->")
+    put_results(README, parts)
+
+
+def put_results(path: Path, parts: list[str]) -> None:
+    """Put the parts between a document's markers, in the place of what stood there."""
+    before, _, rest = path.read_text(encoding="utf-8").partition("<!-- results -->")
     after = rest.partition("<!-- /results -->")[2]
     joined = "\n\n".join(parts)
-    README.write_text(f"{before}<!-- results -->\n\n{joined}\n\n<!-- /results -->{after}", encoding="utf-8")
+    path.write_text(f"{before}<!-- results -->\n\n{joined}\n\n<!-- /results -->{after}", encoding="utf-8")
 
 
 def main() -> None:

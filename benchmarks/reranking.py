@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from leaderboard import read
+from leaderboard import put_results, read
 
 import shortlist as sl
 from shortlist.contracts import Stages
@@ -139,10 +139,7 @@ def write_guide(known: dict[str, Any]) -> None:
                 above = f"{difference:+.4f} ({low:+.4f} to {high:+.4f}), {row['relative']:+.1%}"
             lines.append(f"| {row['name']} | {row[METRIC]:.4f} | {row['hr@10']:.4f} | {above} | {row['ms']:.2f} |")
         parts.append("\n".join(lines))
-    before, _, rest = GUIDE.read_text(encoding="utf-8").partition("<!-- results -->")
-    after = rest.partition("<!-- /results -->")[2]
-    joined = "\n\n".join(parts)
-    GUIDE.write_text(f"{before}<!-- results -->\n\n{joined}\n\n<!-- /results -->{after}", encoding="utf-8")
+    put_results(GUIDE, parts)
 
 
 def main() -> None:

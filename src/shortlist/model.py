@@ -141,7 +141,8 @@ class Model:
     def score(self, pairs: pl.DataFrame) -> Tensor:
         """Raw scores (P,) of the pairs in a frame with the columns of the schema's user and item ids, and its context.
 
-        Of a table of rows, those of its rows. Users, items and values that were never seen are scored by what the model makes of an unknown one.
+        Of a table of rows, those of its rows. Users, items and values that were never seen are scored by what the model
+        makes of an unknown one.
         """
         schema, encoders = self.dataset.schema, self.dataset.encoders
         context = None if encoders.context is None else encoders.context.features

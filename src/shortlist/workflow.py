@@ -247,9 +247,8 @@ def run_table(prepared: Prepared, config: RunConfig, *, run_dir: str | Path | No
     )
 
 
-def evaluate_table(model: Model, events: Any, *, format: str | None = None) -> Report:
-    """How near a model of a table comes to the labels, or the ratings, of further rows."""
-    test = events if isinstance(events, Dataset) else read_later(events, model.dataset, format=format)
+def evaluate_table(model: Model, test: Dataset) -> Report:
+    """How near a model of a table comes to the labels, or the ratings, of a part's own rows."""
     metrics = ("rmse", "mae") if test.schema.label is None else ("auc", "logloss", "ne", "calibration")
     return evaluate(model, test, metrics=metrics)
 

@@ -55,10 +55,7 @@ class Columns:
             column = column.cast(pl.Datetime("us")).dt.epoch("s") / 86_400  # days
         if column.dtype.is_nested():
             raise DataError(f'Feature {column.name!r} holds {column.dtype}. Make its kind "multi", or leave it out.')
-        numbers = column
-        if not (column.dtype == pl.String or isinstance(column.dtype, pl.Categorical | pl.Enum)):
-            numbers = column.cast(pl.Float64, strict=False)
-        else:
+        if column.dtype == pl.String or isinstance(column.dtype, pl.Categorical | pl.Enum):
             text = column.cast(pl.String)
             numbers = text.cast(pl.Float64, strict=False)
             wrong = numbers.is_null() & text.is_not_null() & (text != "")
@@ -69,6 +66,8 @@ class Columns:
                     f"Feature {feature.name!r} is numeric, and row {row + 1} has {column[row]!r}. Mend the value, or make the "
                     "feature categorical."
                 )
+        else:
+            numbers = column.cast(pl.Float64, strict=False)
         if finite and not column.dtype.is_integer():
             return numbers.set(~numbers.is_finite().fill_null(value=True), None)
         return numbers

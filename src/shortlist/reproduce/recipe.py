@@ -21,9 +21,9 @@ class Protocol:
 
     ``split``: "last_out" (each user's last event is the test, the one before it the validation), "sessions" (a file of
     test sessions, and the last share ``valid`` of the training ones) or "files" (rows with a label or a rating, a file for
-    each part; without one for the validation, a random share ``valid`` of the training rows). ``negatives`` ranks each target among that many items drawn uniformly from those its user has not met in
-    training, where no file gives them; None ranks all items. ``chosen_on="test"`` takes the best epoch on the test part,
-    as some papers did: a result for comparison with theirs alone. With ``refit`` the model is trained again on the
+    each part; without one for the validation, a random share ``valid`` of the training rows). ``negatives`` ranks each
+    target among that many items drawn uniformly from those its user has not met in training, where no file gives them;
+    None ranks all items. ``chosen_on="test"`` takes the best epoch on the test part, as some papers did: a result for comparison with theirs alone. With ``refit`` the model is trained again on the
     validation part too, for as many epochs as were best.
     """
 

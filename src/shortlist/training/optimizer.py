@@ -127,7 +127,7 @@ def _touched(weight: Tensor, gradient: Tensor, decay: float) -> tuple[Tensor | N
     if gradient.is_sparse:
         rows, order = torch.sort(gradient._indices()[0], stable=True)
         rows, counts = torch.unique_consecutive(rows, return_counts=True)
-        # Sums of bags take a third of coalesce()'s time, which works on one processor.
+        # Much faster than coalesce(), which works on one processor.
         gradient = F.embedding_bag(order, gradient._values(), counts.cumsum(0) - counts, mode="sum")
     return rows, gradient.add(_rows(weight, rows), alpha=decay) if decay else gradient
 
