@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +17,14 @@ __all__ = ["removed", "written_whole"]
 
 @contextmanager
 def written_whole(path: Path, /) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` to write to; after the block it is on the disk and takes ``path``'s name.
+    """Give a temporary path near ``path`` to write to; after the block it is on the disk and takes ``path``'s name.
 
-    If the block fails, the temporary file is gone and ``path`` as it was; a disk error becomes a
+    If the block fails, what was written is gone and ``path`` as it was; a disk error becomes a
     :class:`~shortlist.errors.TrainingError`.
     """
-    temporary = _temporary(path)
+    temporary = _folder(path) / path.name
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -35,17 +36,22 @@ def written_whole(path: Path, /) -> Iterator[Path]:
             "Free some space, or give training another run_dir."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        _clear(path)
 
 
 def removed(path: Path, /) -> None:
     """Delete ``path``, and what a process that died while it wrote has left of it."""
     path.unlink(missing_ok=True)
-    _temporary(path).unlink(missing_ok=True)
+    _clear(path)
 
 
-def _temporary(path: Path) -> Path:
+def _folder(path: Path) -> Path:
+    """Where ``path`` is written: a folder of its own, for safetensors adds temporary files to what it writes beside."""
     return path.with_name(f"{path.name}.part")
+
+
+def _clear(path: Path) -> None:
+    shutil.rmtree(_folder(path), ignore_errors=True)
 
 
 def _sync_folder(folder: Path) -> None:

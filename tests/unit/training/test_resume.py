@@ -175,7 +175,10 @@ def test_what_a_killed_writer_left_is_never_read(line: Make, batches: Make, tmp_
     whole, resumed = line(dropout=0.5), line(dropout=0.5)
     train(whole, batches(), settings=SETTINGS)
     _start(line, batches, tmp_path, steps=3)
-    (tmp_path / "checkpoint.safetensors.part").write_bytes(b"half of it")
+    left = tmp_path / "checkpoint.safetensors.part"
+    left.mkdir()
+    (left / "checkpoint.safetensors").write_bytes(b"half of it")
+    (left / ".tmpX1").write_bytes(b"what safetensors itself left")
     train(resumed, batches(), settings=SETTINGS, run_dir=tmp_path)
     assert _weights(resumed) == _weights(whole)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv"]
