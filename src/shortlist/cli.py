@@ -241,14 +241,13 @@ def validate(events: str, items: str | None, users: str | None, file_format: str
 @app.command()
 @click.argument("recipe", required=False)
 @click.option("--data", type=click.Path(path_type=Path), help="The folder with the data sets.")
-@click.option(
-    "--seed", "seeds", multiple=True, type=int, help="Instead of the recipe's seeds; may be given several times."
-)
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="The JSON file to write.  [default: results/ beside the recipe]"
-)
+@click.option("--seed", "seeds", multiple=True, type=int, help="Instead of the recipe's seeds; may come again.")
+@click.option("--device", default="cpu", show_default=True, help="What to train on, such as cuda.")
+@click.option("--out", type=click.Path(path_type=Path), help="The JSON file.  [default: results/ beside the recipe]")
 @_as_json
-def reproduce(recipe: str | None, data: Path | None, seeds: tuple[int, ...], out: Path | None, as_json: bool) -> None:
+def reproduce(
+    recipe: str | None, data: Path | None, seeds: tuple[int, ...], device: str, out: Path | None, as_json: bool
+) -> None:
     """Train as RECIPE (a TOML file) says and set our figures beside the published ones; without it, list recipes/."""
     from shortlist import reproduce as recipes
 
@@ -258,8 +257,9 @@ def reproduce(recipe: str | None, data: Path | None, seeds: tuple[int, ...], out
     if data is None:
         raise RequestError("reproduce needs the folder with the data sets: --data DIR.")
     path = Path(recipe)
-    result = recipes.reproduce(recipes.read_recipe(path), data, seeds=seeds, show=not as_json)
-    result["command"] = " ".join(["shortlist reproduce", recipe, "--data DIR", *(f"--seed {seed}" for seed in seeds)])
+    result = recipes.reproduce(recipes.read_recipe(path), data, seeds=seeds, device=device, show=not as_json)
+    asked = [*(f"--seed {seed}" for seed in seeds), *([] if device == "cpu" else [f"--device {device}"])]
+    result["command"] = " ".join(["shortlist reproduce", recipe, "--data DIR", *asked])
     result = recipes.write_result(result, path.parent / "results" / f"{path.stem}.json" if out is None else out)
     if as_json:
         _print_json(result)

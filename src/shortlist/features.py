@@ -5,8 +5,9 @@ It does not know where the values came from; ``data.encode`` makes it from frame
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,16 +74,23 @@ class Features:
         return 0
 
     @classmethod
-    def unknown(cls, layout: FeatureLayout, num: int) -> Features:
+    def unknown(cls, layout: FeatureLayout, num: int, *, device: torch.device | None = None) -> Features:
         """``num`` rows of which nothing is known."""
-        fields = torch.tensor(layout.offsets[: len(layout.categorical)], dtype=torch.int32)
-        empty = Ragged(torch.zeros(0, dtype=torch.int32), torch.zeros(num + 1, dtype=torch.int64))
+        fields = torch.tensor(layout.offsets[: len(layout.categorical)], dtype=torch.int32, device=device)
+        empty = Ragged(
+            torch.zeros(0, dtype=torch.int32, device=device), torch.zeros(num + 1, dtype=torch.int64, device=device)
+        )
         return cls(
             layout,
             fields.expand(num, -1) if layout.categorical else None,
             (empty,) * len(layout.multi),
-            torch.zeros(num, layout.numeric) if layout.numeric else None,
+            torch.zeros(num, layout.numeric, device=device) if layout.numeric else None,
         )
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Features:
+        """The same with ``change`` made to every tensor."""
+        changed: Features = mapped(self, change)
+        return changed
 
     def take(self, rows: Tensor) -> Features:
         """The given rows (N',), in that order."""
@@ -92,6 +100,17 @@ class Features:
             multi=tuple(field.take(rows) for field in self.multi),
             numeric=None if self.numeric is None else self.numeric[rows],
         )
+
+
+def mapped(part: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A dataclass or a tuple with ``change`` made to every tensor in it, however deep."""
+    if isinstance(part, Tensor):
+        return change(part)
+    if isinstance(part, tuple):
+        return tuple(mapped(each, change) for each in part)
+    if is_dataclass(part) and not isinstance(part, type):
+        return replace(part, **{each.name: mapped(getattr(part, each.name), change) for each in fields(part)})
+    return part
 
 
 def running_total(lengths: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ from pathlib import Path
 LIBRARIES = ("torch", "numpy", "polars")
 
 
-def facts() -> dict[str, object]:
-    """The machine, the versions and the date."""
+def facts(device: str = "cpu") -> dict[str, object]:
+    """The machine, the versions and the date; of work on another ``device`` also that one's name."""
     return {
+        **({} if device == "cpu" else {"device": _device_name(device)}),
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
@@ -31,6 +32,12 @@ def available_bytes() -> int | None:
         return None
     found = info.read_text().partition("MemAvailable:")[2].split()
     return int(found[0]) * 1024 if found else None
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    return f"{device}: {torch.cuda.get_device_name(device)}"
 
 
 def _cpu() -> str:

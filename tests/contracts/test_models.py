@@ -21,7 +21,7 @@ from shortlist.contracts import (
     Retriever,
     Trainable,
 )
-from shortlist.data import Dataset
+from shortlist.data import Dataset, split_last_out
 from shortlist.data.batches import evaluation_batches
 from shortlist.fitting import fit, training_batches
 from shortlist.model import Model, history_width, pair_scores
@@ -41,6 +41,7 @@ from shortlist.models import (
     TwoTower,
 )
 from shortlist.training import Training
+from shortlist.training.examples import move
 
 TRAINED: dict[str, ModelSettings] = {
     "MF sampled softmax": MF(embedding_dim=16, negatives=8),
@@ -89,6 +90,7 @@ GROWN: dict[str, ModelSettings] = {
 ALL = TRAINED | SOLVED | GROWN
 STEP = 1e-8  # of weights in float64: so small that no activation crosses its kink
 RANKERS = NeuMF | DeepFM | DLRM | CrossAttention | LightGBM | CatBoost
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device here")
 SEQUENTIAL = [name for name, settings in TRAINED.items() if isinstance(settings, GRU4Rec | SASRec)]
 
 
@@ -318,3 +320,32 @@ def test_saved_and_loaded_models_score_the_same(name: str, dataset: Dataset, tmp
     requests = _requests(dataset, history_width(ALL[name]))
     assert again.settings == model.settings
     assert torch.equal(_scores(model, requests), _scores(again, requests))
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_gpu_computes_the_same_loss_and_gradients(name: str, dataset: Dataset) -> None:
+    torch.manual_seed(0)
+    network = TRAINED[name].build(dataset.catalogue()).eval()
+    examples = _examples(TRAINED[name], dataset)
+    found = []
+    for device in ("cpu", "cuda"):
+        network.to(device).zero_grad()
+        value = network.loss(move(examples, torch.device(device)))
+        value.backward()
+        found.append([value.detach().cpu(), *(each.grad.cpu() for each in network.parameters())])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_model_trains_on_a_gpu_and_comes_back(name: str, precision: str, dataset: Dataset) -> None:
+    train, valid, _ = split_last_out(dataset)
+    metric = "rmse" if "ratings" in name else "ndcg@10"
+    on_gpu = Training(epochs=3, batch_size=32, device="cuda", precision=precision, metric=metric)
+    model = fit(TRAINED[name], train, validation=valid, training=on_gpu)
+    assert model.log.epochs
+    assert all(each.device.type == "cpu" and bool(torch.isfinite(each).all()) for each in model.network.parameters())
+    _scores(model, _requests(train, history_width(TRAINED[name])))

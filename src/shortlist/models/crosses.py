@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from shortlist.contracts import Catalogue, Examples, Features, Requests
+from shortlist.models.item_features import ItemFeatures
 
 PRIOR_EVENTS = 1.0  # a combination's label rate is drawn to the mean as by so many events
 
@@ -25,7 +26,7 @@ class Crosses(nn.Module):
 
     def __init__(self, catalogue: Catalogue) -> None:
         super().__init__()
-        self.columns, self.item_features = catalogue.crosses, catalogue.item_features
+        self.columns, self.item_features = catalogue.crosses, ItemFeatures.of(catalogue.item_features)
         self.register_buffer("keys", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("counts", torch.zeros(0, 2))
         self.register_buffer("total", torch.zeros(2))
@@ -89,7 +90,7 @@ class Crosses(nn.Module):
             return items
         if owner == "item":
             assert self.item_features is not None
-            return _value(self.item_features, field, items.flatten()).view(items.shape)
+            return _value(self.item_features.features, field, items.flatten()).view(items.shape)
         features = requests.user_features if owner == "user" else requests.context
         if features is None:
             return items.new_zeros(len(items), 1)
@@ -101,7 +102,7 @@ class Crosses(nn.Module):
             every = torch.cat([self.keys, *(keys for keys, _ in self._new)])
             self.keys, place = torch.unique(every, return_inverse=True)
             counted = torch.cat([self.counts, *(pairs for _, pairs in self._new)])
-            self.counts = torch.zeros(len(self.keys), 2).index_put_((place,), counted, accumulate=True)
+            self.counts = counted.new_zeros(len(self.keys), 2).index_put_((place,), counted, accumulate=True)
             self._new = []
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *arguments: object) -> None:

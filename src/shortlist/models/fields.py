@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from shortlist.contracts import Catalogue, Examples, Features, Requests
 from shortlist.models.crosses import Crosses
+from shortlist.models.item_features import ItemFeatures
 from shortlist.models.layers import Embedding
 
 Bags = Literal["sum", "mean"]
@@ -40,7 +41,8 @@ class Fields(nn.Module):
     ) -> None:
         """``init`` draws the rows (V, D) of one field in place."""
         super().__init__()
-        self.width, self.bags, self.item_features = width, bags, catalogue.item_features
+        self.width, self.bags = width, bags
+        self.item_features = ItemFeatures.of(catalogue.item_features)
         item_layout = None if catalogue.item_features is None else catalogue.item_features.layout
         self.has_users, self.has_items = catalogue.num_users > 0, catalogue.num_items > 0
         self.user_layout, self.context_layout = catalogue.user_features, catalogue.context
@@ -113,7 +115,9 @@ class Fields(nn.Module):
             (self.context_layout, requests.context, self.context_base),
         ):
             if layout is not None:
-                given = Features.unknown(layout, len(requests)) if features is None else features
+                given = (
+                    Features.unknown(layout, len(requests), device=self.table.device) if features is None else features
+                )
                 parts.add(given, base)
                 if given.numeric is not None:
                     numbers.append(given.numeric)
@@ -151,7 +155,7 @@ class Fields(nn.Module):
                 numbers.append(features.numeric)
         return self._vectors(parts, len(items)), self._numbers(numbers, len(items))
 
-    def _prepared(self, features: Features) -> tuple[Tensor, Tensor] | None:
+    def _prepared(self, features: ItemFeatures) -> tuple[Tensor, Tensor] | None:
         """What :meth:`_items` says of every item, kept as long as the table is as it was; None where it takes much memory."""
         num = len(features)
         if num * (self.num_pair_fields * self.width + self.num_pair_numbers) * 4 > PREPARED_BYTES:

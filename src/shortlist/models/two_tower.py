@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from shortlist.contracts import Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError
 from shortlist.models import losses
+from shortlist.models.item_features import ItemFeatures
 from shortlist.models.layers import FeatureEmbedding, Table, mlp
 
 
@@ -61,7 +62,7 @@ class TwoTowerNetwork(nn.Module):
     def __init__(self, settings: TwoTower, catalogue: Catalogue) -> None:
         super().__init__()
         self.settings = settings
-        self.item_features = catalogue.item_features
+        self.item_features = ItemFeatures.of(catalogue.item_features)
         width, std = settings.embedding_dim, settings.init_std
         self.items = Table(catalogue.num_items, width, std=std)
         self.users = Table(catalogue.num_users, width, std=std)

@@ -34,10 +34,12 @@ from shortlist.validating import (
 )
 
 
-def reproduce(recipe: Recipe, data: str | Path, *, seeds: Sequence[int] = (), show: bool = False) -> dict[str, Any]:
-    """Train and evaluate as ``recipe`` says, for each of its seeds (or ``seeds``); a JSON-ready record of it."""
+def reproduce(
+    recipe: Recipe, data: str | Path, *, seeds: Sequence[int] = (), device: str = "cpu", show: bool = False
+) -> dict[str, Any]:
+    """Train on ``device`` and evaluate as ``recipe`` says, for its seeds or ``seeds``; a JSON-ready record of it."""
     parts = read_parts(recipe, Path(data))
-    runs = [_run(recipe, parts, seed, show=show) for seed in (seeds or recipe.seeds)]
+    runs = [_run(recipe, parts, seed, device=device, show=show) for seed in (seeds or recipe.seeds)]
     named = {name: repr(getattr(recipe, name)) for name in ("data", "protocol", "model", "training")}
     return {
         "title": recipe.title,
@@ -48,7 +50,7 @@ def reproduce(recipe: Recipe, data: str | Path, *, seeds: Sequence[int] = (), sh
     }
 
 
-def _run(recipe: Recipe, parts: Parts, seed: int, *, show: bool) -> dict[str, Any]:
+def _run(recipe: Recipe, parts: Parts, seed: int, *, device: str, show: bool) -> dict[str, Any]:
     began, protocol = time.perf_counter(), recipe.protocol
     on_test = protocol.chosen_on == "test"
     train, held = (parts.whole, parts.test) if on_test else (parts.train, parts.valid)
@@ -58,11 +60,11 @@ def _run(recipe: Recipe, parts: Parts, seed: int, *, show: bool) -> dict[str, An
         return {each.metric: each.value for each in report.metrics}
 
     def fitted(start: Start, initial: dict[str, Model] | None) -> Model:
-        training = dataclasses.replace(start.training, seed=seed)
+        training = dataclasses.replace(start.training, seed=seed, device=device)
         return fit(start.model, train, validation=figures, training=training, initial=initial, show=show)
 
     def fitted_again(start: Start, chosen: Model, initial: dict[str, Model] | None) -> Model:
-        training = dataclasses.replace(start.training, seed=seed, patience=None)
+        training = dataclasses.replace(start.training, seed=seed, device=device, patience=None)
         if chosen.log is not None:
             training = dataclasses.replace(training, epochs=chosen.log.best_epoch)
         return fit(start.model, parts.whole, training=training, initial=initial, show=show)
@@ -84,7 +86,7 @@ def _run(recipe: Recipe, parts: Parts, seed: int, *, show: bool) -> dict[str, An
         "validation": _figures(validation),
         "test": _figures(report),
         "protocol": report.protocol + (", best epoch chosen on the test part" if on_test else ""),
-        "machine": facts() | {"threads": torch.get_num_threads()},
+        "machine": facts(device) | {"threads": torch.get_num_threads()},
     }
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from shortlist.contracts import Examples
+from shortlist.features import mapped
 
 __all__ = ["digest", "move"]
 
 
 def move(examples: Examples, device: torch.device) -> Examples:
     """The examples with every tensor on ``device``."""
-    moved: Examples = _move(examples, device)
+    moved: Examples = mapped(examples, lambda tensor: tensor.to(device, non_blocking=True))
     return moved
 
 
@@ -28,16 +29,6 @@ def digest(examples: Examples, /) -> str:
         hashed.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
         hashed.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return hashed.hexdigest()[:16]
-
-
-def _move(part: Any, device: torch.device) -> Any:
-    if isinstance(part, Tensor):
-        return part.to(device, non_blocking=True)
-    if isinstance(part, tuple):
-        return tuple(_move(each, device) for each in part)
-    if is_dataclass(part) and not isinstance(part, type):
-        return replace(part, **{each.name: _move(getattr(part, each.name), device) for each in fields(part)})
-    return part
 
 
 def _tensors(part: Any) -> Iterator[Tensor]:
