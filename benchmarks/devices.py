@@ -20,7 +20,7 @@ from shortlist.machine import facts
 
 RESULTS = Path(__file__).parent / "results" / "devices.json"
 Precision = Literal["float32", "bfloat16"]
-# data, settings, examples a batch (sequences for the sequence models, targets counted)
+# data, settings, examples a batch (of sequence models sequences, which are also what their speeds count)
 CONTENDERS: dict[str, tuple[str, Any, int]] = {
     "SASRec, softmax": ("ml-1m", sl.SASRec(embedding_dim=64, history=200, loss="softmax"), 128),
     "SASRec, softmax, wide": ("ml-1m", sl.SASRec(embedding_dim=256, history=200, num_heads=4, loss="softmax"), 128),
@@ -40,7 +40,7 @@ def read(folder: Path, name: str) -> sl.Dataset:
 
 
 def speed(dataset: sl.Dataset, settings: Any, batch_size: int, device: str, precision: Precision) -> int:
-    """Examples a second (of sequence models, targets) in the second epoch."""
+    """Examples a second in the second epoch."""
     training = sl.Training(
         epochs=2, batch_size=batch_size, learning_rate=1e-3, device=device, precision=precision, patience=None
     )
