@@ -136,6 +136,9 @@ class Sampling:
     popularity_power: float = (
         0.0  # shared negatives are drawn by the items' training counts to this power; 0: uniformly
     )
+    hard_negatives: int = 0  # further ones of each request's own, from the network's best wrong answers
+    hard_pool: int = 100  # of so many best wrong answers they are drawn
+    hard_after: int = 2  # epochs without them
     mixed_lengths: bool = False  # True: sequences of all lengths in a batch, padded to the history
     shuffled: bool = True  # False: sequences come in the order of their last events, so that the newest are learnt last
     windows: Literal["all", "last"] = "all"  # of a sequence longer than the history: every event, or its last ones

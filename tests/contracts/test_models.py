@@ -46,6 +46,7 @@ from shortlist.training.examples import move
 TRAINED: dict[str, ModelSettings] = {
     "MF sampled softmax": MF(embedding_dim=16, negatives=8),
     "MF bce": MF(embedding_dim=16, loss="bce", negatives=4),
+    "MF cosine": MF(embedding_dim=16, negatives=8, similarity="cosine", temperature=0.2),
     "MF bpr": MF(embedding_dim=16, loss="bpr", negatives=4),
     "MF ratings": MF(embedding_dim=16, loss="mse"),
     "TwoTower": TwoTower(embedding_dim=16, hidden=(32,), history=6, negatives=8),

@@ -71,6 +71,16 @@ class PairBatches:
         return len(self._own)
 
     @property
+    def num_items(self) -> int:
+        """Items there are (I)."""
+        return self.dataset.events.num_items
+
+    def liked_by(self, rows: Tensor) -> Tensor:
+        """All items (B, X) that the ``rows`` (B,) like, padded with 0."""
+        offsets = self._known.offsets
+        return padded(self._known.items, offsets[rows], offsets[rows + 1])
+
+    @property
     def num_steps(self) -> int:
         """Batches of one epoch; the last may be smaller."""
         return -(-len(self._own) // self.batch_size)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from shortlist.contracts import Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError
@@ -19,6 +20,7 @@ from shortlist.models import losses
 from shortlist.models.layers import Table
 
 Loss = Literal["bce", "bpr", "sampled_softmax", "mse"]
+Similarity = Literal["dot", "cosine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +29,16 @@ class MF:
 
     ``loss="mse"`` predicts ratings, the others order items. ``regularization`` weighs the squared length of the vectors
     each example touches. ``negatives`` are drawn for each positive; with ``sampled_softmax`` the whole batch shares them
-    and they join the other positives of the batch. ``history`` serves users who have no vector of their own: they get
+    and they join the other positives of the batch. ``similarity="cosine"`` compares vectors of length 1, without biases:
+    scores do not grow with an item's popularity, and ``temperature`` (0.1 to 0.2) sets how much the hardest negatives
+    count (Wu et al. 2024, "On the effectiveness of sampled softmax loss for item recommendation"). ``history`` serves users who have no vector of their own: they get
     the mean vector of the last ``history`` items they are known to like.
     """
 
     embedding_dim: int = 64
     loss: Loss = "sampled_softmax"
     negatives: int = 512
+    similarity: Similarity = "dot"
     temperature: float = 1.0
     regularization: float = 0.0
     init_std: float = 0.1
@@ -44,6 +49,12 @@ class MF:
     def __post_init__(self) -> None:
         if self.loss not in ("bce", "bpr", "sampled_softmax", "mse"):
             raise SettingsError(f"MF.loss is {self.loss!r}. It is one of: bce, bpr, sampled_softmax, mse.")
+        if self.similarity not in ("dot", "cosine"):
+            raise SettingsError(f"MF.similarity is {self.similarity!r}. It is one of: dot, cosine.")
+        if self.similarity == "cosine" and self.loss == "mse":
+            raise SettingsError("MF.loss = 'mse' predicts ratings, which cosines cannot. Use similarity = 'dot'.")
+        if self.temperature <= 0:
+            raise SettingsError(f"MF.temperature is {self.temperature}. It is a number above 0.")
 
     @property
     def sampling(self) -> Sampling:
@@ -62,7 +73,8 @@ class MF:
 class MFNetwork(nn.Module):
     """score(u, i) = mu + b_u + b_i + <p_u, q_i>, written as one dot product.
 
-    Losses that only compare a user's items among each other cannot tell mu and b_u: they leave them out.
+    Losses that only compare a user's items among each other cannot tell mu and b_u: they leave them out. Cosines have no
+    biases at all.
     """
 
     link: Literal["sigmoid", "identity"]
@@ -74,9 +86,10 @@ class MFNetwork(nn.Module):
         std = settings.init_std / settings.embedding_dim**0.5
         self.users = Table(catalogue.num_users, settings.embedding_dim, std=std)
         self.items = Table(catalogue.num_items, settings.embedding_dim, std=std)
-        self.item_bias = Table(catalogue.num_items, 1, std=0.0)
+        self.is_cosine = settings.similarity == "cosine"
+        self.item_bias = None if self.is_cosine else Table(catalogue.num_items, 1, std=0.0)
         self.user_bias: Table | None = None
-        if settings.loss in ("bce", "mse"):
+        if settings.loss in ("bce", "mse") and not self.is_cosine:
             self.user_bias = Table(catalogue.num_users, 1, std=0.0)
             self.mean = nn.Parameter(torch.zeros(1))
 
@@ -91,7 +104,7 @@ class MFNetwork(nn.Module):
         self.users.forget(users)
 
     def embed_requests(self, requests: Requests) -> Tensor:
-        """Vectors (B, D+2), or (B, D+1) without user biases: the user's own, or without one its history's mean item."""
+        """Vectors (B, D+2), (B, D+1) without user biases or (B, D) of cosines: the user's own, else its history's mean."""
         assert requests.user is not None
         vectors = self.users.lookup(requests.user)  # (B, D)
         unknown = ~self.users.knows(requests.user)
@@ -99,15 +112,20 @@ class MFNetwork(nn.Module):
             share = (requests.history > 0) / requests.length[:, None].clamp(min=1)  # (B, T)
             pooled = self.items.pool(requests.history, share)
             vectors = torch.where(unknown[:, None], pooled, vectors)
+        if self.is_cosine:
+            return F.normalize(vectors, dim=1)
         parts = [vectors, torch.ones_like(vectors[:, :1])]
         if self.user_bias is not None:
             parts.append(self.user_bias.lookup(requests.user) + self.mean)
         return torch.cat(parts, dim=1)
 
     def embed_items(self, items: Tensor) -> Tensor:
-        """Vectors (…, D+2), or (…, D+1) without user biases, of items (…)."""
+        """Vectors (…, D+2), (…, D+1) without user biases or (…, D) of cosines, of items (…)."""
+        vectors = self.items.lookup(items)
+        if self.item_bias is None:
+            return F.normalize(vectors, dim=-1)
         bias = self.item_bias.lookup(items)
-        parts = [self.items.lookup(items), bias]
+        parts = [vectors, bias]
         if self.user_bias is not None:
             parts.append(torch.ones_like(bias))
         return torch.cat(parts, dim=-1)

@@ -28,7 +28,8 @@ class TwoTower:
     The user tower joins the user's id, features and the last ``history`` items, weighted by learned recency; the item
     tower joins the item's id and features. ``hidden`` are the widths of the towers' hidden layers. The loss is a softmax
     over the other positives of the batch and ``negatives`` uniform items, each corrected by its log chance of being
-    there; scores are cosines divided by ``temperature``. ``id_dropout`` hides that share of user ids in training, so
+    there; scores are cosines divided by ``temperature``. With ``hard_negatives`` a request is also compared with that many
+    of the best ``hard_pool`` wrong answers that the model itself would give after ``hard_after`` epochs. ``id_dropout`` hides that share of user ids in training, so
     that users without one are served by their features and history.
     """
 
@@ -36,6 +37,9 @@ class TwoTower:
     hidden: tuple[int, ...] = (128,)
     history: int = 50
     negatives: int = 1024
+    hard_negatives: int = 0
+    hard_pool: int = 100
+    hard_after: int = 2
     temperature: float = 0.1
     id_dropout: float = 0.1
     init_std: float = 0.1
@@ -49,7 +53,14 @@ class TwoTower:
     @property
     def sampling(self) -> Sampling:
         """Pairs with their history; negatives from the batch and uniform ones."""
-        return Sampling("pairs", history=self.history, shared_negatives=self.negatives)
+        return Sampling(
+            "pairs",
+            history=self.history,
+            shared_negatives=self.negatives,
+            hard_negatives=self.hard_negatives,
+            hard_pool=self.hard_pool,
+            hard_after=self.hard_after,
+        )
 
     def build(self, catalogue: Catalogue) -> nn.Module:
         """The network, freshly initialised."""
