@@ -24,37 +24,34 @@ def explanation(
 ) -> Candidates:
     """The events of a user's history as (1, L) items, with what each adds to the score of ``item``, best first.
 
-    The first of the ``models`` that reads the history and scores single items is asked. An event's contribution is the
-    score with the whole history less the score as if that event had not been: exact, by one forward pass over all such
+    The first of the ``models`` is asked that scores single items by the history. An event's contribution is the score
+    with the whole history less the score as if that event had not been: exact, by one forward pass over all such
     histories (occlusion; Zeiler & Fergus 2014, "Visualizing and understanding convolutional networks").
     """
-    model = _reader(models)
-    (query,) = encode_query(
-        dataset,
-        users=[user],
-        events=events,
-        items=None,
-        exclude=None,
-        allowed=None,
-        exclude_seen=False,
-        context=context,
-        history=model.history + 1,  # the oldest moves up where a later one is left out
-        block=1,
-    )
-    if query.requests.length is None or not int(query.requests.length[0]):
-        raise RequestError("No event of the history is known, so there is nothing to explain the score by.")
-    items, added = contributions(model, query.requests, item)
-    return Candidates(items[None], added[None]).reorder(added[None], len(items))
-
-
-def _reader(models: Sequence[Model]) -> Model:
     for model in models:
-        if model.history > 0 and isinstance(model.network, Ranker | Retriever):
-            return model
+        if model.history == 0 or not isinstance(model.network, Ranker | Retriever):
+            continue
+        (query,) = encode_query(
+            dataset,
+            users=[user],
+            events=events,
+            items=None,
+            exclude=None,
+            allowed=None,
+            exclude_seen=False,
+            context=context,
+            history=model.history + 1,  # the oldest moves up where a later one is left out
+            block=1,
+        )
+        if query.requests.length is None or not int(query.requests.length[0]):
+            raise RequestError("No event of the history is known, so there is nothing to explain the score by.")
+        items, added = contributions(model, query.requests, item)
+        if bool((added != 0).any()):  # MF looks at the history of those alone whom it does not know
+            return Candidates(items[None], added[None]).reorder(added[None], len(items))
     names = ", ".join(model.name for model in models)
     raise RequestError(
-        f"{names}: nothing here scores an item by the history, so the answers cannot be explained by it. A model of ids knows "
-        "a user by a vector of its own. Use one that reads the history, such as SASRec, GRU4Rec, TwoTower or CrossAttention."
+        f"{names}: nothing here scores the item by this user's history, so the score cannot be explained by it. A model of ids "
+        "knows a user by a vector of its own. Use one that reads the history: SASRec, GRU4Rec, TwoTower or CrossAttention."
     )
 
 
