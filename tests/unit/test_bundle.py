@@ -82,7 +82,9 @@ def test_something_else_is_never_overwritten(recommender: Recommender, tmp_path:
 @pytest.mark.parametrize("seed", range(12))
 def test_an_altered_or_truncated_file_is_refused(saved: Path, seed: int) -> None:
     generator = random.Random(seed)
-    file = generator.choice(sorted(saved.glob("*.safetensors")) + [saved / "encoders.json", saved / "item_table.parquet"])
+    file = generator.choice(
+        sorted(saved.glob("*.safetensors")) + [saved / "encoders.json", saved / "item_table.parquet"]
+    )
     data = bytearray(file.read_bytes())
     if seed % 2:
         data[generator.randrange(len(data))] ^= 1 << generator.randrange(8)

@@ -42,7 +42,9 @@ def vectors(items: Tensor) -> Tensor:
     return VECTORS[items]
 
 
-def plain(items: list[int], scores: list[float], k: int, weight: float, caps: list[tuple[list[list[int]], int]]) -> list[int]:
+def plain(
+    items: list[int], scores: list[float], k: int, weight: float, caps: list[tuple[list[list[int]], int]]
+) -> list[int]:
     """Greedy maximal marginal relevance with caps, as the paper's formula says it."""
     known = [(item, score) for item, score in zip(items, scores, strict=True) if item]
     unit = torch.nn.functional.normalize(VECTORS.double(), dim=1)
@@ -95,7 +97,9 @@ def test_caps_alone_keep_order_and_scores(ranked: Candidates) -> None:
 
 
 def test_no_value_comes_more_often_than_its_cap(ranked: Candidates) -> None:
-    found = select(Selection(0.4, (Cap("colour", 2, COLOUR), Cap("tags", 4, ragged(TAGS)))), ranked, 10, vectors=vectors)
+    found = select(
+        Selection(0.4, (Cap("colour", 2, COLOUR), Cap("tags", 4, ragged(TAGS)))), ranked, 10, vectors=vectors
+    )
     for row in found.items.tolist():
         colours = Counter(int(COLOURS[item]) for item in row if item)
         colours.pop(0, None)  # items without a colour are not capped
@@ -125,7 +129,9 @@ def test_near_copies_give_way_to_other_kinds() -> None:
 def test_batch_mates_change_nothing(ranked: Candidates) -> None:
     selection = Selection(0.3, (Cap("colour", 2, COLOUR),))
     together = select(selection, ranked, 10, vectors=vectors)
-    alone = [select(selection, ranked.take(torch.tensor([row])), 10, vectors=vectors).items for row in range(len(ranked))]
+    alone = [
+        select(selection, ranked.take(torch.tensor([row])), 10, vectors=vectors).items for row in range(len(ranked))
+    ]
     assert torch.equal(together.items, torch.cat(alone))
 
 

@@ -19,7 +19,9 @@ def answer(*rows: list[int]) -> Candidates:
 
 def random_answers(*, sources: int, depth: int, items: int) -> list[Candidates]:
     generator = torch.Generator().manual_seed(0)
-    lists = [torch.stack([torch.randperm(items, generator=generator)[:depth] + 1 for _ in range(7)]) for _ in range(sources)]
+    lists = [
+        torch.stack([torch.randperm(items, generator=generator)[:depth] + 1 for _ in range(7)]) for _ in range(sources)
+    ]
     return [answer(*each.tolist()) for each in lists]
 
 
