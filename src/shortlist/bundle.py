@@ -1,13 +1,14 @@
 """A recommender or a model as one folder on disk; the only module that knows the format.
 
-``bundle.json`` names every other file with its size and SHA-256. Tensors are in safetensors files, the rest is JSON;
-nothing is ever unpickled. A folder is checked whole before any of its files reaches a parser, and written beside its
-place and then renamed, so that no half-written bundle is ever found there.
+``bundle.json`` names every other file with its size and SHA-256. Tensors are in safetensors files, the items' raw columns
+in a Parquet file, the rest is JSON; nothing is ever unpickled. A folder is checked whole before any of its files reaches
+a parser, and written beside its place and then renamed, so that no half-written bundle is ever found there.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import platform
@@ -15,11 +16,12 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
@@ -27,21 +29,33 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from shortlist.config import from_dict, to_dict
-from shortlist.contracts import FeatureLayout, Features, Interactions, ModelSettings, Ragged
+from shortlist.contracts import ModelSettings
 from shortlist.data.dataset import Dataset
 from shortlist.data.encode import Encoders
 from shortlist.errors import BundleError
 from shortlist.index import AnyIndex
 from shortlist.models import AnyModel
+from shortlist.packing import dataset_tensors, event_tensors, events_from, feature_tables, features_from, layout_dict
 from shortlist.schema import Schema
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "bundle.json"
-FILE_NAME = re.compile(r"[a-z][a-z0-9_]*\.(json|safetensors)")
+FILE_NAME = re.compile(r"[a-z][a-z0-9_]*\.(json|safetensors|parquet)")
+NONSENSE = (LookupError, TypeError, ValueError, AttributeError, SafetensorError, pl.exceptions.PolarsError)
 LIBRARIES = ("shortlist", "torch", "numpy", "polars", "faiss-cpu", "safetensors")
 
-# How to bring the manifest of an older format up to the next one: {1: from_1_to_2, …}.
-MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+def _from_1_to_2(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 had one source with its index, and no last step."""
+    indexes = {} if manifest["index"] is None else {"index": manifest["index"]}
+    return {**manifest, "indexes": indexes, "facts": {"diversity": 0.0, "caps": {}, **manifest["facts"]}}
+
+
+# How to bring the manifest of an older format up to the next one.
+MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1_to_2}
+
+
+Indexed = tuple[AnyIndex, dict[str, Tensor]]  # an index's settings and its arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +71,10 @@ class Part:
 class Bundle:
     """What a folder holds. ``held_out`` shares the vocabularies and features of ``dataset``."""
 
-    parts: dict[str, Part]  # "model", and for a recommender "fallback" and perhaps "ranker"
+    parts: dict[str, Part]  # "model", "model_2", …; for a recommender also "fallback" and perhaps "ranker"
     dataset: Dataset
     held_out: Dataset | None = None
-    index: tuple[AnyIndex, dict[str, Tensor]] | None = None
+    indexes: dict[str, Indexed] = field(default_factory=dict)  # "index" of the "model", "index_2", …
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -90,7 +104,7 @@ def read_bundle(path: str | Path) -> Bundle:
     manifest, contents = _checked(folder)
     try:
         return _assemble(manifest, contents)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, SafetensorError) as error:
+    except NONSENSE as error:
         raise BundleError(
             f"{folder} has a valid checksum and contents that make no sense ({error}). Write it anew."
         ) from error
@@ -99,13 +113,15 @@ def read_bundle(path: str | Path) -> Bundle:
 def _fill(folder: Path, bundle: Bundle) -> None:
     schema = bundle.dataset.schema.to_dict()
     _write_json(folder / "encoders.json", bundle.dataset.encoders.to_dict())
-    _write_tensors(folder / "dataset.safetensors", _dataset_tensors(bundle.dataset))
+    _write_tensors(folder / "dataset.safetensors", dataset_tensors(bundle.dataset))
     if bundle.held_out is not None:
-        _write_tensors(folder / "held_out.safetensors", _event_tensors(bundle.held_out))
+        _write_tensors(folder / "held_out.safetensors", event_tensors(bundle.held_out))
     for name, part in bundle.parts.items():
         _write_tensors(folder / f"{name}.safetensors", part.weights)
-    if bundle.index is not None:
-        _write_tensors(folder / "index.safetensors", bundle.index[1])
+    for name, (_, arrays) in bundle.indexes.items():
+        _write_tensors(folder / f"{name}.safetensors", arrays)
+    if bundle.dataset.item_table is not None:
+        bundle.dataset.item_table.write_parquet(folder / "item_table.parquet")
     files = {
         file.name: {"bytes": file.stat().st_size, "sha256": _digest(file.read_bytes())}
         for file in sorted(folder.iterdir())
@@ -115,7 +131,7 @@ def _fill(folder: Path, bundle: Bundle) -> None:
         "files": files,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
         "schema": schema,
-        "layouts": {name: _layout_dict(features) for name, features in _feature_tables(bundle.dataset).items()},
+        "layouts": {name: layout_dict(features) for name, features in feature_tables(bundle.dataset).items()},
         "num_items": bundle.dataset.num_items,
         "strict": bundle.dataset.events.strict,
         "held_out_strict": bundle.held_out is not None and bundle.held_out.events.strict,
@@ -123,7 +139,7 @@ def _fill(folder: Path, bundle: Bundle) -> None:
         "parts": {
             name: {"settings": to_dict(part.settings), "facts": part.facts} for name, part in bundle.parts.items()
         },
-        "index": None if bundle.index is None else to_dict(bundle.index[0]),
+        "indexes": {name: to_dict(settings) for name, (settings, _) in bundle.indexes.items()},
         "facts": bundle.facts,
     }
     _write_json(folder / MANIFEST, manifest)
@@ -195,85 +211,41 @@ def _assemble(manifest: dict[str, Any], contents: dict[str, bytes]) -> Bundle:
     encoders = Encoders.from_dict(json.loads(contents["encoders.json"]))
     arrays = tensors["dataset"]
     tables = {
-        name: None if layout is None else _features_from(layout, arrays, name)
+        name: None if layout is None else features_from(layout, arrays, name)
         for name, layout in manifest["layouts"].items()
     }
     schema, num_items = Schema.from_dict(manifest["schema"]), manifest["num_items"]
-    events = _events_from(arrays, num_items, manifest["strict"])
-    notes = tuple(manifest["notes"])
+    events = events_from(arrays, num_items, manifest["strict"])
+    raw = contents.get("item_table.parquet")
+    item_table = None if raw is None else pl.read_parquet(io.BytesIO(raw))
+    if item_table is not None and len(item_table) != num_items:
+        raise ValueError(f"the items' table has {len(item_table)} rows for {num_items} items")
     dataset = Dataset(
-        schema, encoders, events, arrays["target_start"], tables["user"], tables["item"], tables["context"], notes
+        schema,
+        encoders,
+        events,
+        arrays["target_start"],
+        tables["user"],
+        tables["item"],
+        tables["context"],
+        tuple(manifest["notes"]),
+        item_table,
     )
     held_out = None
     if "held_out" in tensors:
         later = tensors["held_out"]
         layout = manifest["layouts"]["context"]
-        context = None if layout is None else _features_from(layout, later, "context")
-        held = _events_from(later, num_items, manifest["held_out_strict"])
-        held_out = Dataset(
-            schema, encoders, held, later["target_start"], tables["user"], tables["item"], context, notes
-        )
+        context = None if layout is None else features_from(layout, later, "context")
+        held = events_from(later, num_items, manifest["held_out_strict"])
+        held_out = replace(dataset, events=held, target_start=later["target_start"], context=context)
     parts = {
         name: Part(from_dict(stated["settings"], AnyModel, where=name), tensors[name], stated["facts"])
         for name, stated in manifest["parts"].items()
     }
-    index = None
-    if manifest["index"] is not None:
-        index = from_dict(manifest["index"], AnyIndex, where="index"), tensors["index"]
-    return Bundle(parts, dataset, held_out, index, manifest["facts"])
-
-
-def _feature_tables(dataset: Dataset) -> dict[str, Features | None]:
-    return {"user": dataset.user_features, "item": dataset.item_features, "context": dataset.context}
-
-
-def _dataset_tensors(dataset: Dataset) -> dict[str, Tensor]:
-    tensors = _event_tensors(dataset)
-    for name in ("user", "item"):
-        features = _feature_tables(dataset)[name]
-        if features is not None:
-            tensors |= _feature_tensors(features, name)
-    return tensors
-
-
-def _event_tensors(dataset: Dataset) -> dict[str, Tensor]:
-    events = dataset.events
-    columns = {name: getattr(events, name) for name in ("offsets", "items", "times", "ratings", "weights", "liked")}
-    tensors = {f"events_{name}": column for name, column in columns.items() if column is not None}
-    tensors["target_start"] = dataset.target_start
-    return tensors | ({} if dataset.context is None else _feature_tensors(dataset.context, "context"))
-
-
-def _events_from(arrays: dict[str, Tensor], num_items: int, strict: bool) -> Interactions:
-    def column(name: str) -> Tensor | None:
-        return arrays.get(f"events_{name}")
-
-    offsets, items = arrays["events_offsets"], arrays["events_items"]
-    return Interactions(
-        offsets, items, num_items, column("times"), column("ratings"), column("weights"), column("liked"), strict
-    )
-
-
-def _feature_tensors(features: Features, name: str) -> dict[str, Tensor]:
-    tensors = {f"{name}_categorical": features.categorical, f"{name}_numeric": features.numeric}
-    for number, ragged in enumerate(features.multi):
-        tensors |= {f"{name}_multi{number}_values": ragged.values, f"{name}_multi{number}_offsets": ragged.offsets}
-    return {key: value.contiguous() for key, value in tensors.items() if value is not None}
-
-
-def _features_from(layout: dict[str, Any], arrays: dict[str, Tensor], name: str) -> Features:
-    sizes = FeatureLayout(tuple(layout["categorical"]), tuple(layout["multi"]), layout["numeric"])
-    multi = tuple(
-        Ragged(arrays[f"{name}_multi{n}_values"], arrays[f"{name}_multi{n}_offsets"]) for n in range(len(sizes.multi))
-    )
-    return Features(sizes, arrays.get(f"{name}_categorical"), multi, arrays.get(f"{name}_numeric"))
-
-
-def _layout_dict(features: Features | None) -> dict[str, Any] | None:
-    if features is None:
-        return None
-    layout = features.layout
-    return {"categorical": list(layout.categorical), "multi": list(layout.multi), "numeric": layout.numeric}
+    indexes = {
+        name: (from_dict(stated, AnyIndex, where=name), tensors[name]) for name, stated in manifest["indexes"].items()
+    }
+    return Bundle(parts, dataset, held_out, indexes, manifest["facts"])
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

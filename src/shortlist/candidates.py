@@ -43,7 +43,7 @@ class Candidates:
 
     items: Tensor  # (B, k) int64
     scores: Tensor  # (B, k) float32
-    evidence: Tensor | None = None  # (B, k, E): per source its score and rank, which a ranker may use
+    evidence: Tensor | None = None  # (B, k, E): per source its score and rank, which a ranker may use; see sources.py
 
     def __len__(self) -> int:
         return len(self.items)
@@ -56,6 +56,11 @@ class Candidates:
     def take(self, rows: Tensor) -> Candidates:
         """The candidates of the given requests (B',)."""
         return Candidates(self.items[rows], self.scores[rows], None if self.evidence is None else self.evidence[rows])
+
+    def where(self, rows: Tensor) -> Candidates:
+        """The same with every slot empty in the rows where ``rows`` (B,) is false."""
+        kept = rows[:, None]
+        return Candidates(self.items.masked_fill(~kept, 0), self.scores.masked_fill(~kept, -torch.inf))
 
     def reorder(self, scores: Tensor, k: int) -> Candidates:
         """The best ``k`` by new ``scores`` (B, C); empty slots stay last, equal scores keep their order."""

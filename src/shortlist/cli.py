@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from shortlist.cli_options import as_json as json_option
+from shortlist.cli_options import choice_options, read_caps, table_options
+from shortlist.cli_output import print_frame, print_json
 from shortlist.errors import DataError, RequestError, SettingsError, ShortlistError, ShortlistWarning
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from shortlist.evaluation import Report
-
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,24 +32,27 @@ def app() -> None:
     show_default=True,
     help="The bundle to write.",
 )
-@_as_json
+@json_option
 def demo(out: Path, as_json: bool) -> None:
     """Make a small shop, train on it, evaluate, and show one user's shortlist."""
     from shortlist.demo import run_demo
 
     result = run_demo(out, show=not as_json)
     if as_json:
-        _print_json(result.to_dict())
+        print_json(result.to_dict())
     else:
         click.echo(str(result))
 
 
 @app.command()
 @click.argument("events")
-@click.option("--items", help="A file about the items: features, titles.")
-@click.option("--users", help="A file about the users: features.")
-@click.option("--format", "file_format", help="The files' format where it cannot be seen, such as movielens.")
-@click.option("--retriever", help="sasrec, gru4rec, two_tower, mf, als, itemknn or popularity.  [default: two_tower]")
+@table_options
+@click.option(
+    "--retriever",
+    "retrievers",
+    multiple=True,
+    help="sasrec, gru4rec, two_tower, mf, als, itemknn or popularity; may be given several times.  [default: two_tower]",
+)
 @click.option(
     "--ranker", help="neumf, deepfm, dlrm, cross_attention, lightgbm or catboost.  [default: none; of a table deepfm]"
 )
@@ -62,13 +63,13 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option(
     "--run-dir", type=click.Path(path_type=Path), help="Where logs and checkpoints go; a killed run resumes from there."
 )
-@_as_json
+@json_option
 def train(
     events: str,
     items: str | None,
     users: str | None,
     file_format: str | None,
-    retriever: str | None,
+    retrievers: tuple[str, ...],
     ranker: str | None,
     index: str | None,
     config: Path | None,
@@ -83,13 +84,13 @@ def train(
 
     if file_format is not None:
         overrides = (*overrides, f'data.format="{file_format}"')
-    settings = load_config(config, overrides=overrides, retriever=retriever, ranker=ranker, index=index)
+    settings = load_config(config, overrides=overrides, retriever=retrievers, ranker=ranker, index=index)
     prepared = workflow.read_and_split(events, settings.data, items=items, users=users)
     if not as_json:
         click.echo(prepared.dataset.describe())
         click.echo(prepared.describe())
     if prepared.dataset.schema.is_tabular:
-        if retriever is not None or index is not None:
+        if retrievers or index is not None:
             raise SettingsError(
                 "The data is a table of rows without items: there is nothing to retrieve. Name a --ranker."
             )
@@ -102,7 +103,7 @@ def train(
             except DataError as error:
                 report = f"not evaluated: {error}"
         if as_json:
-            _print_json(
+            print_json(
                 {"bundle": str(out), "test": report if report is None or isinstance(report, str) else report.to_dict()}
             )
             return
@@ -110,19 +111,19 @@ def train(
         return
     recommender = workflow.run(prepared, settings, run_dir=run_dir, show=not as_json)
     recommender.save(out)
-    built = None if recommender.funnel.index is None else recommender.funnel.index.report
+    built = [source.index.report for source in recommender.funnel.sources if source.index is not None]
     if as_json:
-        _print_json(
+        print_json(
             {
                 "bundle": str(out),
                 "notes": list(prepared.dataset.notes),
                 "split": prepared.describe(),
-                "index": None if built is None else str(built),
+                "index": "; ".join(map(str, built)) or None,
             }
         )
         return
-    if built is not None:
-        click.echo(f"index    {built}")
+    for measured in built:
+        click.echo(f"index    {measured}")
     click.echo(
         f"\nWrote {out}. Next:\n  shortlist evaluate {out}\n  shortlist recommend {out} --user ID\n  shortlist serve {out}"
     )
@@ -136,7 +137,7 @@ def train(
 )
 @click.option("--repeats", is_flag=True, help="Items that the user has met may be found again.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the report as JSON.")
-@_as_json
+@json_option
 def evaluate(bundle: str, events: str | None, metrics: str, repeats: bool, out: Path | None, as_json: bool) -> None:
     """Evaluate BUNDLE on the part kept from its training (or on later EVENTS), beside popularity, item-kNN and ALS."""
     from shortlist import workflow
@@ -147,7 +148,7 @@ def evaluate(bundle: str, events: str | None, metrics: str, repeats: bool, out: 
     if out is not None:
         standing.reports["bundle"].save(out)
     if as_json:
-        _print_json({name: report.to_dict() for name, report in standing.reports.items()})
+        print_json({name: report.to_dict() for name, report in standing.reports.items()})
     else:
         click.echo(str(standing))
 
@@ -159,8 +160,9 @@ def evaluate(bundle: str, events: str | None, metrics: str, repeats: bool, out: 
 @click.option("--events", help="A file of fresh events that extend the stored ones.")
 @click.option("--k", default=10, show_default=True, help="Items for each user.")
 @click.option("--repeats", is_flag=True, help="Items that the user has met may come again.")
+@choice_options
 @click.option("--out", type=click.Path(path_type=Path), help="Write .parquet, .csv or .json instead of printing.")
-@_as_json
+@json_option
 def recommend(
     bundle: str,
     users: tuple[str, ...],
@@ -168,6 +170,9 @@ def recommend(
     events: str | None,
     k: int,
     repeats: bool,
+    where: str | None,
+    diversity: float | None,
+    caps: tuple[str, ...],
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -181,16 +186,18 @@ def recommend(
         raise RequestError("Nothing to recommend for: give --user ID, --all or --events FILE.")
     recommender = workflow.load(bundle)
     asked = recommender.known_users() if everyone else list(users) if users else None
-    frame = recommender.recommend(asked, events=events, k=k, exclude_seen=not repeats)
+    frame = recommender.recommend(
+        asked, events=events, k=k, where=where, exclude_seen=not repeats, diversity=diversity, caps=read_caps(caps)
+    )
     if recommender.dataset.encoders.titles is not None:
         frame = frame.with_columns(title=pl.Series(recommender.titles(frame["item_id"].to_list()), dtype=pl.String))
     if out is not None:
         write_frame(frame, out)
         click.echo(f"Wrote {len(frame)} rows to {out}.", err=True)
     elif as_json:
-        _print_json(frame.to_dicts())
+        print_json(frame.to_dicts())
     else:
-        _print_frame(frame)
+        print_frame(frame)
 
 
 @app.command()
@@ -228,9 +235,7 @@ def serve(bundle: str, host: str, port: int) -> None:
 
 @app.command()
 @click.argument("events")
-@click.option("--items", help="A file about the items.")
-@click.option("--users", help="A file about the users.")
-@click.option("--format", "file_format", help="The files' format where it cannot be seen, such as movielens.")
+@table_options
 def validate(events: str, items: str | None, users: str | None, file_format: str | None) -> None:
     """Read EVENTS as train would, and say what was found."""
     from shortlist.data import read_dataset
@@ -244,7 +249,7 @@ def validate(events: str, items: str | None, users: str | None, file_format: str
 @click.option("--seed", "seeds", multiple=True, type=int, help="Instead of the recipe's seeds; may come again.")
 @click.option("--device", default="cpu", show_default=True, help="What to train on, such as cuda.")
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file.  [default: results/ beside the recipe]")
-@_as_json
+@json_option
 def reproduce(
     recipe: str | None, data: Path | None, seeds: tuple[int, ...], device: str, out: Path | None, as_json: bool
 ) -> None:
@@ -262,7 +267,7 @@ def reproduce(
     result["command"] = " ".join(["shortlist reproduce", recipe, "--data DIR", *asked])
     result = recipes.write_result(result, path.parent / "results" / f"{path.stem}.json" if out is None else out)
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         click.echo(recipes.table(result))
 
@@ -280,21 +285,3 @@ def main() -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
     prefix = "note" if issubclass(category, ShortlistWarning) else category.__name__
     click.echo(f"{prefix}: {message}", err=True)
-
-
-def _print_json(values: Any) -> None:
-    click.echo(json.dumps(values, ensure_ascii=False, default=str))
-
-
-def _print_frame(frame: pl.DataFrame) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, kind in frame.schema.items():
-        table.add_column(name, justify="right" if kind.is_numeric() else "left")
-    for row in frame.iter_rows():
-        table.add_row(
-            *("" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row)
-        )
-    Console().print(table)

@@ -39,10 +39,12 @@ class RunConfig:
     """Everything that ``shortlist train`` can be told."""
 
     data: DataConfig = DataConfig()
-    retriever: AnyModel = TwoTower()
+    retriever: AnyModel | tuple[AnyModel, ...] = TwoTower()  # several: [[retriever]] tables in TOML
     ranker: AnyModel | None = None
     index: AnyIndex | Literal["auto"] = "auto"
     candidates: int = 200
+    diversity: float = 0.0  # of the answers: the recommender's default, as is the next
+    caps: dict[str, int] = field(default_factory=dict)  # at most so many items of one value: {"category": 2, …}
     training: Training = Training()
     ranker_training: Training | None = None  # None: as training
     exclude_seen: bool = True  # when validating: whether what was met before may not be found again
@@ -83,11 +85,14 @@ def load_config(
     path: str | Path | None = None,
     *,
     overrides: Sequence[str] = (),
-    retriever: str | None = None,
+    retriever: str | Sequence[str] | None = None,
     ranker: str | None = None,
     index: str | None = None,
 ) -> RunConfig:
-    """A run's settings: the defaults, under the TOML file, under the names given, under ``key.path=value`` overrides."""
+    """A run's settings: the defaults, under the TOML file, under the names given, under ``key.path=value`` overrides.
+
+    Of several retrievers one is set by its place: ``retriever.0.embedding_dim=64``.
+    """
     tree: dict[str, Any] = {}
     if path is not None:
         try:
@@ -96,12 +101,11 @@ def load_config(
             raise SettingsError(f"There is no configuration file {path}.") from error
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"{path} is not TOML: {error}.") from error
-    for key, name in (("retriever", retriever), ("ranker", ranker), ("index", index)):
-        if name is not None:
-            found = tree.get(key)
-            before: dict[str, Any] = found if isinstance(found, dict) else {}
-            same = before and _plain(str(before.get("type", ""))) == _plain(name)
-            tree[key] = {**before, "type": name} if same else {"type": name}
+    for key, named in (("retriever", retriever), ("ranker", ranker), ("index", index)):
+        if named:
+            names = [named] if isinstance(named, str) else list(named)
+            parts = [_named(name, tree.get(key)) for name in names]
+            tree[key] = parts[0] if len(parts) == 1 else parts
     for override in overrides:
         _override(tree, override)
     known = [item.name for item in dataclasses.fields(RunConfig)]
@@ -110,16 +114,39 @@ def load_config(
             raise SettingsError(f"There is no setting {key!r}.{nearest(key, known)} There are: {', '.join(known)}.")
     return RunConfig(
         data=convert(tree.get("data", {}), DataConfig, "data"),
-        retriever=_part(tree, "retriever", AnyModel, "two_tower"),
+        retriever=_retrievers(tree),
         ranker=_part(tree, "ranker", AnyModel, None),
         index=_part(tree, "index", AnyIndex, "auto"),
         candidates=convert(tree.get("candidates", 200), int, "candidates"),
+        diversity=convert(tree.get("diversity", 0.0), float, "diversity"),
+        caps=convert(tree.get("caps", {}), dict[str, int], "caps"),
         training=convert(tree.get("training", {}), Training, "training"),
         ranker_training=convert(tree["ranker_training"], Training, "ranker_training")
         if "ranker_training" in tree
         else None,
         exclude_seen=convert(tree.get("exclude_seen", True), bool, "exclude_seen"),
     )
+
+
+def _named(name: str, found: Any) -> dict[str, Any]:
+    """The table of the part that is called ``name``: the one that was found under its key, if it is of that type."""
+    for table in found if isinstance(found, list) else [found]:
+        if isinstance(table, Mapping) and _plain(str(table.get("type", ""))) == _plain(name):
+            return {**table, "type": name}
+    return {"type": name}
+
+
+def _retrievers(tree: Mapping[str, Any]) -> Any:
+    """One retriever, or a tuple of them."""
+    stated = tree.get("retriever")
+    if not isinstance(stated, list):
+        return _part(tree, "retriever", AnyModel, "two_tower")
+    if not stated:
+        raise SettingsError("retriever is an empty list. Name one, such as retriever = 'two_tower'.")
+    made = [
+        _part({f"retriever.{place}": each}, f"retriever.{place}", AnyModel, None) for place, each in enumerate(stated)
+    ]
+    return made[0] if len(made) == 1 else tuple(made)
 
 
 def _part(tree: Mapping[str, Any], key: str, union: Any, default: str | None) -> Any:
@@ -143,13 +170,30 @@ def _override(tree: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
+    place: Any = tree
     *parents, last = path.strip().split(".")
-    for parent in parents:
-        below = tree.setdefault(parent, {})
+    for key in parents:
+        below = _entry(place, key, override)
         if isinstance(below, str):
-            below = tree[parent] = {"type": below}
-        tree = below
-    tree[last] = value
+            below = {"type": below}
+            place[int(key) if isinstance(place, list) else key] = below
+        place = below
+    _entry(place, last, override)
+    place[int(last) if isinstance(place, list) else last] = value
+
+
+def _entry(place: Any, key: str, override: str) -> Any:
+    """What a table or a list of them has under ``key``; a table gets a new one where it has none."""
+    if isinstance(place, list):
+        if not key.isdecimal() or int(key) >= len(place):
+            raise SettingsError(
+                f"--set {override}: there is a list of {len(place)}, and {key!r} is none of its places. They are counted "
+                "from 0, as in retriever.0.embedding_dim=64."
+            )
+        return place[int(key)]
+    if not isinstance(place, dict):
+        raise SettingsError(f"--set {override}: {key!r} would be a setting of {place!r}, which has none.")
+    return place.setdefault(key, {})
 
 
 def convert(values: Any, kind: Any, where: str) -> Any:

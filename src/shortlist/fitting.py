@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,21 +22,18 @@ from shortlist.contracts import (
     Solver,
     Trainable,
 )
-from shortlist.data.batches import (
-    ListBatches,
-    Moments,
-    PairBatches,
-)
+from shortlist.data.batches import ListBatches, Moments, PairBatches
 from shortlist.data.dataset import Dataset
 from shortlist.data.sequences import SequenceBatches
 from shortlist.data.split import hold_back, hold_last, split_random
 from shortlist.errors import SettingsError, TrainingError
 from shortlist.features import blocks
-from shortlist.funnel import EVIDENCE, Funnel
+from shortlist.funnel import Funnel
 from shortlist.growing import grow
 from shortlist.index import Exact
 from shortlist.memory import check_memory
 from shortlist.model import Model, TrainedUntil
+from shortlist.sources import evidence_width
 from shortlist.training import Training, TrainingLog
 from shortlist.training import train as run_loop
 from shortlist.validating import Judge, Validate, validator
@@ -50,7 +47,7 @@ def fit(
     *,
     validation: Dataset | Judge | None = None,
     training: Training | None = None,
-    candidates_from: Model | None = None,
+    candidates_from: Model | Sequence[Model] | None = None,
     candidates: int = 200,
     initial: Mapping[str, Model] | None = None,
     refit: bool = False,
@@ -64,7 +61,8 @@ def fit(
     name; without one, each user's last event (of labelled events a tenth: the newest, or without times a random one) is
     kept from training for it, and with ``refit`` the model is then fitted again on everything for the epochs found. With
     ``candidates_from`` a ranker first learns from the known history of ``train`` by sampled negatives, then from that
-    retriever's candidates at the moments of ``train``'s own events, which must all be later than what the retriever saw.
+    retriever's candidates, or those of several, at the moments of ``train``'s own events, which must all be later than what
+    any of them saw.
     Early stopping judges lists without what the user met before, or with ``exclude_seen=False`` lists that may repeat it;
     of sessions it asks before every event of theirs. A model that says so starts from the ``initial`` ones.
     """
@@ -81,14 +79,15 @@ def fit(
         )
     if settings.sampling is None:
         return _solve(settings, train, seed=(training or Training()).seed)
-    if candidates_from is not None:
-        candidates_from.trained_until.check_later(train)
+    sources = [candidates_from] if isinstance(candidates_from, Model) else list(candidates_from or ())
+    for source in sources:
+        source.trained_until.check_later(train, name=f"The retriever {source.name}")
     resolved = (training or Training()).resolve(settings.recommended)
     kind = _resolved(settings.sampling, train).kind
-    if kind == "labels" and candidates_from is None:
+    if kind == "labels" and not sources:
         _check_labels(train)
     usual = {"ratings": "rmse", "labels": "auc"}.get(kind)
-    if usual is not None and candidates_from is None and resolved.metric == Training().metric:
+    if usual is not None and not sources and resolved.metric == Training().metric:
         resolved = replace(resolved, metric=usual)
     if getattr(settings, "sparse", False):
         _check_sparse(name, resolved)
@@ -97,12 +96,12 @@ def fit(
     held: Dataset | Judge | None = validation
     if validation is None and resolved.patience is not None:
         part, held = _hold_labels(train, seed=resolved.seed) if kind == "labels" else hold_last(train)
-    model = _fit_part(settings, part, held, resolved, candidates_from, candidates, initial, exclude_seen, folder, show)
+    model = _fit_part(settings, part, held, resolved, sources, candidates, initial, exclude_seen, folder, show)
     if refit and validation is None and held is not None:
         assert model.log is not None
         found = replace(resolved, epochs=model.log.best_epoch, patience=None)
         again = None if folder is None else folder / "refit"
-        model = _fit_part(settings, train, None, found, candidates_from, candidates, initial, exclude_seen, again, show)
+        model = _fit_part(settings, train, None, found, sources, candidates, initial, exclude_seen, again, show)
     # What was kept for validation has been looked at as well, and is history when the model serves.
     return replace(model, dataset=train, trained_until=TrainedUntil.of(train))
 
@@ -159,7 +158,7 @@ def _fit_part(
     train: Dataset,
     validation: Dataset | Judge | None,
     training: Training,
-    candidates_from: Model | None,
+    sources: list[Model],
     candidates: int,
     initial: Mapping[str, Model] | None,
     exclude_seen: bool,
@@ -167,14 +166,14 @@ def _fit_part(
     show: bool,
 ) -> Model:
     catalogue = train.catalogue()
-    if candidates_from is not None:
-        catalogue = catalogue.with_evidence(EVIDENCE)
+    if sources:
+        catalogue = catalogue.with_evidence(evidence_width(len(sources)))
     check_memory(settings, catalogue, training, train, is_validated=validation is not None)
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         network = settings.build(catalogue)
     assert isinstance(network, Trainable | Grown)
-    if candidates_from is not None and not isinstance(network, Ranker):
+    if sources and not isinstance(network, Ranker):
         raise SettingsError(
             f"{type(settings).__name__} is a retriever: it does not learn from candidate lists. Fit it by itself, and give it "
             "to Recommender(…, ranker=model), where it re-ranks by its own scores."
@@ -190,8 +189,8 @@ def _fit_part(
     assert sampling is not None
     assert batch_size is not None
     funnel = None  # what the model ranks in; it holds the network, so it follows what the network learns
-    if candidates_from is not None:
-        funnel = Funnel.of(candidates_from, index=Exact(), ranker=model, candidates=candidates)
+    if sources:
+        funnel = Funnel.of(sources, index=Exact(), ranker=model, candidates=candidates)
     validate = None if validation is None else validator(model, validation, training.metric, funnel, exclude_seen)
     if funnel is None:
         batches = training_batches(train, sampling, batch_size=batch_size, seed=training.seed)
@@ -261,7 +260,7 @@ def _run(
 
 
 def _candidate_lists(funnel: Funnel, train: Dataset, *, batch_size: int, seed: int) -> ListBatches:
-    """The retriever's candidates at the moments of the part's own events; a list that misses every positive is left out."""
+    """The sources' candidates at the moments of the part's own events; a list that misses every positive is left out."""
     moments = Moments(train, most=MOST_LISTS, seed=seed)
     requests = moments.requests(history=funnel.history)
     found: list[Candidates] = []
@@ -274,8 +273,9 @@ def _candidate_lists(funnel: Funnel, train: Dataset, *, batch_size: int, seed: i
     lists, wanted = _join(found), torch.cat(labels)
     useful = wanted.any(1).nonzero().squeeze(1)
     if not len(useful):
+        retrievers = ", ".join(source.model.name for source in funnel.sources)
         raise TrainingError(
-            f"None of {len(moments)} events is among the retriever's {funnel.candidates} candidates: the ranker has nothing to "
+            f"None of {len(moments)} events is among the {funnel.candidates} candidates of {retrievers}: the ranker has nothing to "
             "learn from. Ask for more candidates, or fit a better retriever."
         )
     rows = max(batch_size // 16, 32)  # a list has hundreds of items

@@ -1,98 +1,129 @@
-"""Encoded requests to a ranked shortlist: embed, search, filter, re-rank.
+"""Encoded requests to a ranked shortlist: embed, search, filter, join the sources, re-rank, and choose a varied few.
 
 It does not know ids. Evaluation, batch and HTTP all go through :meth:`Funnel.shortlist`: what is measured is what is served.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from shortlist.contracts import Candidates, CandidateSource, Filter, ItemIndex, Ranker, Requests, Retriever, Stages
+from shortlist.contracts import Candidates, Filter, ItemIndex, Ranker, Requests, Retriever, Stages
+from shortlist.diversity import POOL, Selection, Vectors, select
 from shortlist.errors import RequestError
-from shortlist.index import AnyIndex, choose
+from shortlist.index import AnyIndex
 from shortlist.model import Model, pair_scores
 from shortlist.models.popularity import Popularity, PopularityNetwork
-
-MOST_QUERIES = 1_000  # requests of training users by which an index is tuned and measured
-EVIDENCE = 2  # what a ranker is told of each candidate: the retriever's score and rank
+from shortlist.sources import Source, evidence, evidence_width, fuse
 
 
 @dataclass(frozen=True, slots=True)
 class Funnel:
-    """A retriever with its index, an optional ranker of its best ``candidates``, and popularity where nothing is known.
+    """Sources, an optional ranker of their best ``candidates``, a last choice, and popularity where nothing is known.
 
-    ``index`` is None for a source that searches by itself. Make one with :meth:`of`.
+    Make one with :meth:`of`.
     """
 
-    retriever: Model
-    index: ItemIndex | None
-    index_settings: AnyIndex | None
+    sources: tuple[Source, ...]
     ranker: Model | None
     candidates: int
     fallback: PopularityNetwork
+    selection: Selection = Selection()
+
+    def __post_init__(self) -> None:
+        self._vectors(self.selection)
 
     @classmethod
     def of(
         cls,
-        retriever: Model,
+        retriever: Model | Sequence[Model],
         *,
         index: AnyIndex | Literal["auto"] = "auto",
         ranker: Model | None = None,
         candidates: int = 200,
     ) -> Funnel:
-        """Index the retriever's items and count what is popular in its training events."""
-        if not isinstance(retriever.network, Retriever | CandidateSource):
-            raise RequestError(f"{retriever.name} does not retrieve. The first part is a retriever or a baseline.")
+        """Index the items of each retriever and count what is popular in the first one's training events."""
+        models = [retriever] if isinstance(retriever, Model) else list(retriever)
+        if not models:
+            raise RequestError("There is no source to find candidates. Give a retriever, or a list of them.")
         if ranker is not None and not isinstance(ranker.network, Ranker | Retriever):
             raise RequestError(f"{ranker.name} does not rank. Give a ranker such as NeuMF, or a retriever.")
+        if ranker is not None and ranker.catalogue.evidence not in (0, evidence_width(len(models))):
+            raise RequestError(
+                f"{ranker.name} was fitted on the candidates of another number of sources than the {len(models)} given. "
+                "Fit it with candidates_from= the same sources, in the same order."
+            )
         if candidates < 1:
             raise RequestError(f"candidates is {candidates}. It is a whole number from 1.")
-        settings, built = None, None
-        if isinstance(retriever.network, Retriever):
-            settings = choose(retriever.dataset.num_items) if index == "auto" else index
-            items = torch.arange(1, retriever.dataset.num_items + 1)
-            built = settings.build(items, retriever.vectors(), queries=_queries(retriever))
-        fallback = PopularityNetwork(Popularity(), retriever.catalogue)
-        fallback.solve(retriever.dataset.positives().events)
-        return cls(retriever, built, settings, ranker, candidates, fallback)
+        sources = tuple(Source.of(model, index=index) for model in models)
+        fallback = PopularityNetwork(Popularity(), models[0].catalogue)
+        fallback.solve(models[0].dataset.positives().events)
+        return cls(sources, ranker, candidates, fallback)
+
+    @property
+    def retriever(self) -> Model:
+        """The first source's model."""
+        return self.sources[0].model
+
+    @property
+    def index(self) -> ItemIndex | None:
+        """The first source's index."""
+        return self.sources[0].index
+
+    @property
+    def embedding(self) -> Model | None:
+        """The first source's model that has item vectors."""
+        return next((source.model for source in self.sources if isinstance(source.model.network, Retriever)), None)
+
+    @property
+    def scorer(self) -> Model:
+        """The model that scores single pairs: the ranker, or without one a source's that can."""
+        return self.ranker or self.embedding or self.retriever
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The ranker, and those of the sources."""
+        return (*(() if self.ranker is None else (self.ranker,)), *(source.model for source in self.sources))
 
     @property
     def history(self) -> int:
         """How many events of history a request carries, for the longest-sighted part."""
-        return max(part.history for part in (self.retriever, self.ranker) if part is not None)
+        return max(model.history for model in self.models)
 
     @torch.inference_mode()
-    def shortlist(self, requests: Requests, *, k: int, filter: Filter | None = None) -> Stages:
-        """The ``k`` best items (B, k) of B requests, after each step."""
-        retrieved = self.retrieve(requests, k if self.ranker is None else max(k, self.candidates), filter=filter)
-        if self.ranker is None:
-            ranked = Candidates(retrieved.items[:, :k], retrieved.scores[:, :k])
-            return Stages(retrieved, retrieved, ranked)
-        # Where nothing is known of the user, a ranker of a retriever's candidates has nothing to say of popular items.
-        scores = torch.where(self.can_serve(requests)[:, None], self._rank(requests, retrieved), retrieved.scores)
-        return Stages(retrieved, retrieved, replace(retrieved.reorder(scores, k), evidence=None))
+    def shortlist(
+        self, requests: Requests, *, k: int, filter: Filter | None = None, selection: Selection | None = None
+    ) -> Stages:
+        """The ``k`` best items (B, k) of B requests, after each step; ``selection`` is this call's last step."""
+        last = self.selection if selection is None else selection
+        depth = k if self.ranker is None else max(k, self.candidates)
+        if last.is_active:
+            depth = max(POOL * k, self.candidates)
+        retrieved = self.retrieve(requests, depth, filter=filter)
+        ranked = self._ranked(requests, retrieved, depth if last.is_active else k)
+        return Stages(retrieved, retrieved, self._selected(last, ranked, k))
 
     @torch.inference_mode()
     def retrieve(self, requests: Requests, k: int, *, filter: Filter | None = None) -> Candidates:
-        """The retriever's best ``k``, with its score and rank as evidence; popular items where nothing is known."""
-        network = self.retriever.network.eval()
-        if isinstance(network, Retriever):
-            assert self.index is not None
-            found = self.index.search(network.embed_requests(requests), k, filter=filter)
-        else:
-            found = cast("CandidateSource", network).search(requests, k, filter=filter)
-        served = self.can_serve(requests)
-        if not bool(served.all()):
-            rows = (~served).nonzero().squeeze(1)
-            popular = self.fallback.search(requests.take(rows), k, filter=None if filter is None else filter.take(rows))
-            found = _with_rows(found, rows, popular)
-        found = self._filled(requests, found, k, filter)
-        ranks = torch.arange(k, dtype=torch.float32).expand_as(found.scores)
-        return replace(found, evidence=torch.stack((found.scores, ranks), dim=2))
+        """The sources' best ``k``, with their evidence; popular items where nothing is known.
+
+        Each source finds its own best ``k``; several are joined by :func:`~shortlist.sources.fuse`.
+        """
+        served = [source.can_serve(requests) for source in self.sources]
+        found = [source.search(requests, k, filter=filter) for source in self.sources]
+        if len(found) > 1:
+            found = [answer.where(rows) for answer, rows in zip(found, served, strict=True)]
+        joined = found[0] if len(found) == 1 else fuse(found, k)
+        nobody = (~torch.stack(served).any(0)).nonzero().squeeze(1)
+        if len(nobody):
+            own = None if filter is None else filter.take(nobody)
+            joined = _with_rows(joined, nobody, self.fallback.search(requests.take(nobody), k, filter=own))
+        joined = self._filled(requests, joined, k, filter)
+        return replace(joined, evidence=evidence(joined, found))
 
     def _filled(self, requests: Requests, found: Candidates, k: int, filter: Filter | None) -> Candidates:
         """Popular items in the slots that a source left empty (item-kNN, where nothing is similar), below what it found."""
@@ -110,29 +141,39 @@ class Funnel:
         return _with_rows(found, rows, joined.reorder(joined.scores, k))
 
     def can_serve(self, requests: Requests) -> Tensor:
-        """Of which requests (B,) the retriever knows enough."""
-        return cast("Retriever | CandidateSource", self.retriever.network).can_serve(requests)
+        """Of which requests (B,) a source knows enough; of popularity, which answers all the same, only where it is alone."""
+        asking = [source for source in self.sources if not isinstance(source.model.network, PopularityNetwork)]
+        return torch.stack([source.can_serve(requests) for source in asking or self.sources]).any(0)
 
-    def _rank(self, requests: Requests, candidates: Candidates) -> Tensor:
-        assert self.ranker is not None
+    def _ranked(self, requests: Requests, candidates: Candidates, k: int) -> Candidates:
+        """The best ``k`` of the candidates in the ranker's order, or without one in theirs."""
+        if self.ranker is None:
+            return Candidates(candidates.items[:, :k], candidates.scores[:, :k])
         network = self.ranker.network.eval()
         if isinstance(network, Ranker):
-            return network.score(requests, candidates)
-        return pair_scores(network, requests, candidates.items)
+            scores = network.score(requests, candidates)
+        else:
+            scores = pair_scores(network, requests, candidates.items)
+        # Where nothing is known of the user, a ranker of a retriever's candidates has nothing to say of popular items.
+        scores = torch.where(self.can_serve(requests)[:, None], scores, candidates.scores)
+        return replace(candidates.reorder(scores, k), evidence=None)
+
+    def _selected(self, selection: Selection, ranked: Candidates, k: int) -> Candidates:
+        """The last step: ``k`` of the ranked ones, not too much alike."""
+        return select(selection, ranked, k, vectors=self._vectors(selection)) if selection.is_active else ranked
+
+    def _vectors(self, selection: Selection) -> Vectors | None:
+        """What the items are compared by, where they are."""
+        if selection.diversity == 0:
+            return None
+        network = None if self.embedding is None else self.embedding.network.eval()
+        if not isinstance(network, Retriever):
+            raise RequestError(
+                "diversity compares item vectors, and no source has any. Add a retriever such as MF or TwoTower, or use caps."
+            )
+        return network.embed_items
 
 
 def _with_rows(found: Candidates, rows: Tensor, others: Candidates) -> Candidates:
     """``found`` with the answers of ``rows`` (N,) replaced by ``others`` (N, k)."""
     return Candidates(found.items.index_copy(0, rows, others.items), found.scores.index_copy(0, rows, others.scores))
-
-
-@torch.inference_mode()
-def _queries(retriever: Model) -> Tensor | None:
-    """What some of the training users would be searched by (Q, D): real queries to tune and measure an index with."""
-    rows = (retriever.dataset.events.lengths > 0).nonzero().squeeze(1)
-    if not len(rows):
-        return None
-    chosen = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:MOST_QUERIES]]
-    network = retriever.network.eval()
-    assert isinstance(network, Retriever)
-    return network.embed_requests(retriever.requests_of(chosen))

@@ -43,8 +43,8 @@ class TrainedUntil:
         time = None if events.times is None or not len(events) else int(events.times.max())
         return cls(time, len(events), _extent(events.lengths))
 
-    def check_later(self, dataset: Dataset) -> None:
-        """Refuse labels that the model may have learnt from: the part's own events must all come after it."""
+    def check_later(self, dataset: Dataset, *, name: str = "The retriever") -> None:
+        """Refuse labels that the model ``name`` may have learnt from: the part's own events must all come after it."""
         own = dataset.targets()
         if not len(own):
             raise TrainingError(
@@ -54,13 +54,13 @@ class TrainedUntil:
             first = int(own.times.min())
             if first <= self.time:
                 raise TrainingError(
-                    f"The retriever has seen events up to time {self.time}, and the ranker's labels begin at {first}: it would "
+                    f"{name} has seen events up to time {self.time}, and the ranker's labels begin at {first}: it would "
                     "learn from answers its candidates already know. Split first (split_by_time) and fit the retriever on the "
                     "earlier part, the ranker on the later one; shortlist.train does this by itself."
                 )
         elif _extent(dataset.known().lengths) != self.extent:
             raise TrainingError(
-                "There are no timestamps to compare, and the part's known history is not what the retriever was fitted on "
+                f"{name} was fitted on something else than the part's known history, and there are no timestamps to compare "
                 f"({len(dataset.known())} events against {self.events}), so its labels may be among them. Make both parts with "
                 "one call of a split function; shortlist.train does this by itself."
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shortlist.contracts import Features, Filter, Interactions, Requests
+from shortlist.contracts import Features, Filter, Interactions, Ragged, Requests
 from shortlist.data import read_table
 from shortlist.data.batches import make_requests, padded
 from shortlist.data.dataset import Dataset
+from shortlist.diversity import Cap, Selection
 from shortlist.errors import RequestError
 from shortlist.features import running_total
 from shortlist.vocabulary import Id
@@ -42,12 +43,15 @@ def encode_query(
     events: Any,
     items: Sequence[Id] | None,
     exclude: Sequence[Id] | None,
+    allowed: Tensor | None,
     exclude_seen: bool,
     context: Any,
     history: int,
     block: int,
 ) -> Iterator[Query]:
     """Encode one call, ``block`` requests at a time: stored histories of ``users`` extended by ``events``, and the lists.
+
+    ``items`` are the ids that may be answered, ``allowed`` (I+1,) says the same by index; where both are given, both hold.
 
     ``events`` is a frame, a file or a list of mappings with the schema's item column and, if it has them, user and time
     columns; without a user column they all belong to the one request there is. Ids that are not known are collected, never
@@ -58,13 +62,13 @@ def encode_query(
     if fresh is not None:
         fresh.check_owners(asked)
     features = _context(dataset, context, len(asked))
-    allowed, unknown_allowed = _known_items(dataset, items)
+    listed, unknown_listed = _known_items(dataset, items)
     denied, unknown_denied = _known_items(dataset, exclude)
-    unknown = tuple(dict.fromkeys([*(() if fresh is None else fresh.unknown_items), *unknown_allowed, *unknown_denied]))
-    mask = None
-    if allowed is not None:
+    unknown = tuple(dict.fromkeys([*(() if fresh is None else fresh.unknown_items), *unknown_listed, *unknown_denied]))
+    mask = allowed
+    if listed is not None:
         mask = torch.zeros(dataset.num_items + 1, dtype=torch.bool)
-        mask[allowed[0]] = True
+        mask[listed[0]] = True if allowed is None else allowed[listed[0]]
     for start in range(0, len(asked), block):
         user_ids = asked[start : start + block]
         requests, seen = _histories(dataset, user_ids, fresh, history)
@@ -74,6 +78,11 @@ def encode_query(
         if denied is not None:
             lists.append(denied.expand(len(user_ids), -1))
         yield Query(user_ids, requests, Filter(mask, torch.cat(lists, dim=1) if lists else None), unknown)
+
+
+def encode_selection(diversity: float, caps: Mapping[str, int], values: Callable[[str], Ragged]) -> Selection:
+    """The last step of a call; ``values`` finds those of the items in a column of their table."""
+    return Selection(diversity, tuple(Cap(column, most, values(column)) for column, most in caps.items()))
 
 
 def _histories(

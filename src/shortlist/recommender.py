@@ -3,63 +3,66 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 import torch
 
-from shortlist.bundle import Bundle, Part, write_bundle
-from shortlist.contracts import Candidates, CandidateSource, Filter, Requests, Retriever, Stages
+from shortlist.answers import Answer, answer_frame, items_frame, served_from
+from shortlist.bundle import Bundle, Indexed, Part, write_bundle
+from shortlist.contracts import Candidates, CandidateSource, Filter, Requests
+from shortlist.data.attributes import allowed_items, item_values
 from shortlist.data.dataset import Dataset
+from shortlist.diversity import Selection
 from shortlist.errors import BundleError, RequestError, ShortlistWarning
+from shortlist.explaining import explanation
 from shortlist.funnel import Funnel
 from shortlist.index import AnyIndex
 from shortlist.model import Model
 from shortlist.models.popularity import Popularity, PopularityNetwork
-from shortlist.query import Query, encode_query
+from shortlist.query import encode_query, encode_selection
+from shortlist.sources import Source
 from shortlist.vocabulary import Id
 
-Source = Literal["model", "session", "features", "popularity"]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to B requests. ``sources`` says what each was served from."""
-
-    query: Query
-    stages: Stages
-    sources: tuple[Source, ...]
+MOST_KEPT = 64  # conditions whose items, and columns whose values, are remembered
 
 
 class Recommender:
     """A trained funnel with the histories it serves from.
 
-    ``model`` retrieves, ``ranker`` re-orders its best ``candidates``. ``history`` is the data set whose events are the
-    stored histories: by default what the ranker, or else the retriever, was fitted on. ``held_out`` is a part kept from
-    all training, saved along so that the recommender can be evaluated where it goes.
+    ``model`` retrieves, or a list of models does, joined by their ranks; ``ranker`` re-orders the best ``candidates``.
+    ``diversity`` and ``caps`` are what :meth:`recommend` does where it is not told otherwise. ``history`` is the data set
+    whose events are the stored histories: by default what the ranker, or else the first retriever, was fitted on.
+    ``held_out`` is a part kept from all training, saved along so that the recommender can be evaluated where it goes.
     """
 
     def __init__(
         self,
-        model: Model,
+        model: Model | Sequence[Model],
         *,
         index: AnyIndex | Literal["auto"] = "auto",
         ranker: Model | None = None,
         candidates: int = 200,
+        diversity: float = 0.0,
+        caps: Mapping[str, int] | None = None,
         history: Dataset | None = None,
         held_out: Dataset | None = None,
     ) -> None:
         funnel = Funnel.of(model, index=index, ranker=ranker, candidates=candidates)
-        self._set(funnel, history if history is not None else (ranker or model).dataset, held_out)
+        dataset = history if history is not None else (ranker or funnel.retriever).dataset
+        selection = encode_selection(diversity, caps or {}, partial(item_values, dataset))
+        self._set(replace(funnel, selection=selection), dataset, held_out)
 
     def _set(self, funnel: Funnel, history: Dataset, held_out: Dataset | None) -> None:
-        for part in (funnel.retriever, funnel.ranker):
-            if part is not None:
-                _check_same_ids(part, history)
+        for model in funnel.models:
+            _check_same_ids(model, history)
         self.funnel, self.dataset, self.held_out = funnel, history, held_out
+        self._allowed = lru_cache(MOST_KEPT)(partial(allowed_items, history))  # conditions come again and again
+        self._values = lru_cache(MOST_KEPT)(partial(item_values, history))
 
     def recommend(
         self,
@@ -69,20 +72,38 @@ class Recommender:
         k: int = 10,
         items: Sequence[Id] | None = None,
         exclude: Sequence[Id] | None = None,
+        where: str | None = None,
         exclude_seen: bool = True,
         context: Any = None,
+        diversity: float | None = None,
+        caps: Mapping[str, int] | None = None,
     ) -> pl.DataFrame:
         """The best ``k`` items of each request: a frame with user_id, item_id, score, rank (from 1) and source.
 
         ``users`` are ids; ``events`` (a frame, file or list of mappings) extend the stored history of their user, and
         without a user column they are one anonymous session. ``items`` is the list allowed, ``exclude`` the list denied,
-        and with ``exclude_seen`` what the user has met is denied too: all before the cut, so that ``k`` items come while
-        ``k`` are eligible. ``source`` is "model" (a known user), "session" (events alone), "features" or "popularity"
-        (nothing is known). Ids that no vocabulary has are left out with a warning that counts them.
+        ``where`` a condition in SQL over the columns of the items table (``"category = 'tea' and price < 20"``), and with
+        ``exclude_seen`` what the user has met is denied too: all before the cut, so that ``k`` items come while ``k`` are
+        eligible. ``source`` is "model" (a known user), "session" (events alone), "features" or "popularity" (nothing is
+        known). Ids that no vocabulary has are left out with a warning that counts them.
+
+        ``diversity`` (0 to 1) weighs against items that are like those above them, and then ``score`` is what
+        :func:`~shortlist.diversity.select` says. ``caps={"category": 2}`` lets at most two items of one value into the
+        answer, which is shorter where the candidates have no others. Both choose among the candidates, in the end;
+        None is the recommender's own default.
         """
         answers = list(
             self.answers(
-                users, events=events, k=k, items=items, exclude=exclude, exclude_seen=exclude_seen, context=context
+                users,
+                events=events,
+                k=k,
+                items=items,
+                exclude=exclude,
+                where=where,
+                exclude_seen=exclude_seen,
+                context=context,
+                diversity=diversity,
+                caps=caps,
             )
         )
         unknown = list(dict.fromkeys(item for answer in answers for item in answer.query.unknown_items))
@@ -90,8 +111,8 @@ class Recommender:
             shown = ", ".join(map(repr, unknown[:5])) + (", …" if len(unknown) > 5 else "")
             message = f"{len(unknown)} item ids are not in the catalogue and were left out: {shown}"
             warnings.warn(message, ShortlistWarning, stacklevel=2)
-        frames = [self._frame(answer) for answer in answers]
-        return pl.concat(frames, how="vertical_relaxed") if frames else self._frame(None)
+        frames = [answer_frame(answer, self.dataset.encoders) for answer in answers]
+        return pl.concat(frames, how="vertical_relaxed") if frames else answer_frame(None, self.dataset.encoders)
 
     def answers(
         self,
@@ -101,8 +122,11 @@ class Recommender:
         k: int = 10,
         items: Sequence[Id] | None = None,
         exclude: Sequence[Id] | None = None,
+        where: str | None = None,
         exclude_seen: bool = True,
         context: Any = None,
+        diversity: float | None = None,
+        caps: Mapping[str, int] | None = None,
         block: int = 1024,
     ) -> Iterator[Answer]:
         """What :meth:`recommend` decodes: encoded answers with every stage, a block of requests at a time.
@@ -115,43 +139,71 @@ class Recommender:
             raise RequestError("Nothing to recommend for: give users, events, or both.")
         if isinstance(users, str | bytes):
             raise RequestError(f"users takes a list of ids; found the text {users!r}. Put it in a list.")
+        selection = self._selection(diversity, caps)
         for query in encode_query(
             self.dataset,
             users=users,
             events=events,
             items=items,
             exclude=exclude,
+            allowed=None if where is None else self._allowed(where),
             exclude_seen=exclude_seen,
             context=context,
             history=self.funnel.history,
             block=block,
         ):
-            yield Answer(
-                query, self.funnel.shortlist(query.requests, k=k, filter=query.filter), self._sources(query.requests)
-            )
+            stages = self.funnel.shortlist(query.requests, k=k, filter=query.filter, selection=selection)
+            served = self.funnel.can_serve(query.requests)
+            yield Answer(query, stages, served_from(query.requests, served, self.dataset))
 
-    def similar_items(self, item: Id, *, k: int = 10) -> pl.DataFrame:
-        """The ``k`` items nearest to ``item``: by the cosine of the retriever's vectors, or by what a session of it gets."""
+    def _selection(self, diversity: float | None, caps: Mapping[str, int] | None) -> Selection:
+        """The last step of a call: the default's parts where the call has none."""
+        default = self.funnel.selection
+        wanted = default.diversity if diversity is None else diversity
+        if caps is None:
+            return replace(default, diversity=wanted)
+        return encode_selection(wanted, caps, self._values)
+
+    def explain(self, user: Id | None, item: Id, *, events: Any = None, context: Any = None) -> pl.DataFrame:
+        """What each event of a user's history adds to the score of ``item``: item_id, title and contribution, best first.
+
+        By the ranker, or where it does not read the history by the first retriever that does, without the evidence of the
+        others; see :func:`~shortlist.explaining.explanation`. ``events`` and ``context`` are as in :meth:`recommend`;
+        None as the user is an anonymous session.
+        """
+        index = self._index_of(item)
+        found = explanation(self.dataset, self.funnel.models, index, user=user, events=events, context=context)
+        frame = items_frame(found, self.dataset.encoders)
+        titles = pl.Series("title", self.titles(frame["item_id"].to_list()), dtype=pl.String)
+        return frame.select("item_id", titles, contribution="score")
+
+    def _index_of(self, item: Id) -> int:
         index = int(self.dataset.encoders.items.encode([item])[0])
         if index == 0:
             raise RequestError(f"The catalogue has no item {item!r}.")
+        return index
+
+    def similar_items(self, item: Id, *, k: int = 10) -> pl.DataFrame:
+        """The ``k`` items nearest to ``item``: by the cosine of the first retriever's vectors, or by what a session of it gets."""
+        index = self._index_of(item)
         itself = Filter(exclude=torch.tensor([[index]]))
-        network = self.funnel.retriever.network
-        if isinstance(network, Retriever):
-            unit = torch.nn.functional.normalize(self.funnel.retriever.vectors(), dim=1)
+        embedding = self.funnel.embedding
+        if embedding is not None:
+            unit = torch.nn.functional.normalize(embedding.vectors(), dim=1)
             found = Candidates.top(torch.cat((torch.zeros(1), unit @ unit[index - 1]))[None], k, itself)
         else:
+            network = self.funnel.retriever.network
             assert isinstance(network, CandidateSource)
             session = Requests(
                 torch.zeros(1, dtype=torch.int64), torch.tensor([[index]]), torch.ones(1, dtype=torch.int64)
             )
             found = network.search(session, k, filter=itself)
-        return self._items_frame(found)
+        return items_frame(found, self.dataset.encoders)
 
     def score(self, pairs: Any) -> pl.DataFrame:
         """The pairs (a frame with user and item ids) with a ``score``: the ranker's, or without one the retriever's."""
         frame = pairs if isinstance(pairs, pl.DataFrame) else pl.DataFrame(pairs)
-        part = replace(self.funnel.ranker or self.funnel.retriever, dataset=self.dataset)
+        part = replace(self.funnel.scorer, dataset=self.dataset)
         return frame.with_columns(score=pl.Series(part.score(frame).numpy()))
 
     def titles(self, items: Sequence[Id]) -> list[str | None]:
@@ -172,14 +224,18 @@ class Recommender:
 
     def save(self, path: str | Path) -> None:
         """Write the folder ``path``; :func:`shortlist.load` reads it, and answers bit for bit the same."""
-        funnel = self.funnel
-        parts = {"model": funnel.retriever.to_part(), "fallback": Part(Popularity(), funnel.fallback.state_dict(), {})}
+        funnel, selection = self.funnel, self.funnel.selection
+        parts, indexes = {"fallback": Part(Popularity(), funnel.fallback.state_dict(), {})}, dict[str, Indexed]()
+        for place, source in enumerate(funnel.sources, start=1):
+            suffix = "" if place == 1 else f"_{place}"
+            parts[f"model{suffix}"] = source.model.to_part()
+            if source.index is not None and source.index_settings is not None:
+                indexes[f"index{suffix}"] = source.index_settings, source.index.arrays()
         if funnel.ranker is not None:
             parts["ranker"] = funnel.ranker.to_part()
-        index = None
-        if funnel.index is not None and funnel.index_settings is not None:
-            index = funnel.index_settings, funnel.index.arrays()
-        write_bundle(path, Bundle(parts, self.dataset, self.held_out, index, {"candidates": funnel.candidates}))
+        caps = {cap.attribute: cap.most for cap in selection.caps}
+        facts = {"candidates": funnel.candidates, "diversity": selection.diversity, "caps": caps}
+        write_bundle(path, Bundle(parts, self.dataset, self.held_out, indexes, facts))
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> Recommender:
@@ -189,11 +245,14 @@ class Recommender:
         parts = {name: Model.from_part(part, bundle.dataset) for name, part in bundle.parts.items()}
         fallback = parts["fallback"].network
         assert isinstance(fallback, PopularityNetwork)
-        settings, restored = None, None
-        if bundle.index is not None:
-            settings = bundle.index[0]
-            restored = settings.restore(bundle.index[1])
-        funnel = Funnel(parts["model"], restored, settings, parts.get("ranker"), bundle.facts["candidates"], fallback)
+        sources: list[Source] = []
+        for name in (name for name in parts if name.startswith("model")):
+            settings, arrays = bundle.indexes.get(name.replace("model", "index"), (None, {}))
+            index = None if settings is None else settings.restore(arrays)
+            sources.append(Source(parts[name], index, settings))
+        facts, values = bundle.facts, partial(item_values, bundle.dataset)
+        selection = encode_selection(facts["diversity"], facts["caps"], values)
+        funnel = Funnel(tuple(sources), parts.get("ranker"), facts["candidates"], fallback, selection)
         return cls._of(funnel, bundle.dataset, bundle.held_out)
 
     @classmethod
@@ -201,48 +260,6 @@ class Recommender:
         recommender = cls.__new__(cls)
         recommender._set(funnel, history, held_out)
         return recommender
-
-    def _sources(self, requests: Requests) -> tuple[Source, ...]:
-        assert requests.user is not None
-        served, known = (
-            self.funnel.can_serve(requests).tolist(),
-            (self.dataset.events.lengths[requests.user] > 0).tolist(),
-        )
-        past = [False] * len(requests) if requests.length is None else (requests.length > 0).tolist()
-        return tuple(
-            "popularity" if not ok else "model" if user else "session" if events else "features"
-            for ok, user, events in zip(served, known, past, strict=True)
-        )
-
-    def _frame(self, answer: Answer | None) -> pl.DataFrame:
-        ranked = (
-            Candidates(torch.zeros(0, 0, dtype=torch.int64), torch.zeros(0, 0))
-            if answer is None
-            else answer.stages.ranked
-        )
-        rows, places = (index.tolist() for index in ranked.valid.nonzero(as_tuple=True))
-        asked = () if answer is None else answer.query.user_ids
-        sources = () if answer is None else answer.sources
-        numbers = self.dataset.encoders.users.is_integer and all(
-            user is None or str(user).lstrip("-").isdecimal() for user in asked
-        )
-        users = [None if user is None else int(user) if numbers else str(user) for user in asked]
-        return pl.DataFrame(
-            [
-                pl.Series("user_id", [users[row] for row in rows], dtype=pl.Int64 if numbers else pl.String),
-                *self._items_frame(ranked).get_columns(),
-                pl.Series("rank", [place + 1 for place in places], dtype=pl.Int64),
-                pl.Series("source", [sources[row] for row in rows], dtype=pl.String),
-            ]
-        )
-
-    def _items_frame(self, candidates: Candidates) -> pl.DataFrame:
-        valid = candidates.valid
-        ids = self.dataset.encoders.items.decode(candidates.items[valid].numpy())
-        kind = pl.Int64 if self.dataset.encoders.items.is_integer else pl.String
-        return pl.DataFrame(
-            [pl.Series("item_id", ids.tolist(), dtype=kind), pl.Series("score", candidates.scores[valid].numpy())]
-        )
 
 
 def _check_same_ids(part: Model, dataset: Dataset) -> None:

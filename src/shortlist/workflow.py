@@ -75,10 +75,12 @@ def train(
     train: Dataset,
     *,
     validation: Dataset | None = None,
-    retriever: ModelSettings,
+    retriever: ModelSettings | Sequence[ModelSettings],
     ranker: ModelSettings | None = None,
     index: AnyIndex | Literal["auto"] = "auto",
     candidates: int = 200,
+    diversity: float = 0.0,
+    caps: Mapping[str, int] | None = None,
     training: Training | None = None,
     ranker_training: Training | None = None,
     exclude_seen: bool = True,
@@ -88,35 +90,39 @@ def train(
     """Train the funnel so that no stage learns from its own answers.
 
     With a ranker, the last tenth of ``train`` (by time, or of each user's events where there are no timestamps) is kept
-    from the retriever, and the ranker learns there, on the candidates of a retriever that has not seen those events.
+    from the retrievers, and the ranker learns there, on the candidates of retrievers that have not seen those events.
     ``ranker_training`` is ``training`` where it is not given; ``exclude_seen`` is what the validation should do.
+    ``diversity`` and ``caps`` are the recommender's defaults.
     """
     folder = None if run_dir is None else Path(run_dir)
     earlier, later = (train, None) if ranker is None else hold_back(train)
-    where = None if folder is None else folder / "retriever"
-    model = fit(
-        retriever,
-        earlier,
-        validation=validation,
-        training=training,
-        exclude_seen=exclude_seen,
-        run_dir=where,
-        show=show,
-    )
-    if ranker is None or later is None:
-        return Recommender(model, index=index, candidates=candidates)
-    second = fit(
-        ranker,
-        later,
-        validation=validation,
-        training=training if ranker_training is None else ranker_training,
-        candidates_from=model,
-        candidates=candidates,
-        exclude_seen=exclude_seen,
-        run_dir=None if folder is None else folder / "ranker",
-        show=show,
-    )
-    return Recommender(model, index=index, ranker=second, candidates=candidates)
+    models: list[Model] = []
+    for number, settings in enumerate(retriever if isinstance(retriever, Sequence) else [retriever], start=1):
+        where = None if folder is None else folder / ("retriever" if number == 1 else f"retriever_{number}")
+        model = fit(
+            settings,
+            earlier,
+            validation=validation,
+            training=training,
+            exclude_seen=exclude_seen,
+            run_dir=where,
+            show=show,
+        )
+        models.append(model)
+    second = None
+    if ranker is not None and later is not None:
+        second = fit(
+            ranker,
+            later,
+            validation=validation,
+            training=training if ranker_training is None else ranker_training,
+            candidates_from=models,
+            candidates=candidates,
+            exclude_seen=exclude_seen,
+            run_dir=None if folder is None else folder / "ranker",
+            show=show,
+        )
+    return Recommender(models, index=index, ranker=second, candidates=candidates, diversity=diversity, caps=caps)
 
 
 def evaluate(
@@ -145,7 +151,7 @@ def evaluate(
             )
         model = recommender
         if isinstance(model, Recommender):
-            model = model.funnel.ranker or model.funnel.retriever
+            model = model.funnel.scorer
         return judge_predictions(model, test, pointwise, bootstrap=bootstrap, seed=seed)
     funnel = recommender.funnel if isinstance(recommender, Recommender) else Funnel.of(recommender)
     when = usual_moments(test) if moments is None else moments
@@ -262,6 +268,8 @@ def run(prepared: Prepared, config: RunConfig, *, run_dir: str | Path | None = N
         ranker=config.ranker,
         index=config.index,
         candidates=config.candidates,
+        diversity=config.diversity,
+        caps=config.caps,
         training=config.training,
         ranker_training=config.ranker_training,
         exclude_seen=config.exclude_seen,

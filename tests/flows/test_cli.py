@@ -36,6 +36,43 @@ def test_recommend_gives_k_new_items_with_titles(shop_files: Any, run: Run) -> N
     assert all(row["item_id"] in table for row in rows)
 
 
+def test_recommend_by_a_condition_with_caps(shop_files: Any, run: Run) -> None:
+    items = pl.read_parquet(shop_files.items)
+    user, kind = pl.read_csv(shop_files.events)["customer_id"][0], items["category"][0]
+    where = f"category = '{kind}' and price < {items['price'].median()}"
+    rows = json.loads(
+        run("recommend", shop_files.bundle, "--user", user, "--where", where, "--repeats", "--json").stdout
+    )
+    wanted = items.filter((pl.col("category") == kind) & (pl.col("price") < items["price"].median()))
+    assert {row["item_id"] for row in rows} <= set(wanted["product_id"])
+    assert len(rows) == min(10, len(wanted))
+    options = ("--cap", "category=1", "--cap", "brand=2", "--diversity", 0.2, "--k", 4, "--json")
+    shown = pl.DataFrame(json.loads(run("recommend", shop_files.bundle, "--user", user, *options).stdout))
+    joined = shown.join(items, left_on="item_id", right_on="product_id")
+    assert joined["category"].is_unique().all()
+    assert len(joined) == 4
+
+
+@pytest.mark.parametrize("option", [("--cap", "category"), ("--cap", "category=two"), ("--where", "categry = 1")])
+def test_a_mistyped_filter_is_named(shop_files: Any, run: Run, option: tuple[str, str]) -> None:
+    error = run("recommend", shop_files.bundle, "--all", *option).exception
+    assert isinstance(error, RequestError)
+    assert option[1].partition(" ")[0] in str(error)
+
+
+def test_train_takes_several_retrievers(shop_files: Any, run: Run, tmp_path: Path) -> None:
+    bundle = tmp_path / "several.bundle"
+    options = ("--retriever", "mf", "--retriever", "popularity", "--ranker", "neumf", "--set", "training.epochs=1")
+    more = ("--set", "retriever.1.half_life_days=7", "--set", "caps.category=3", "--set", "candidates=30", "--json")
+    result = run("train", shop_files.events, "--items", shop_files.items, *options, *more, "--out", bundle)
+    assert result.exception is None, result.output
+    rows = json.loads(run("recommend", bundle, "--all", "--k", 5, "--json").stdout)
+    categories = dict(pl.read_parquet(shop_files.items).select("product_id", "category").iter_rows())
+    shown = pl.DataFrame(rows).with_columns(category=pl.col("item_id").replace_strict(categories))
+    assert shown.group_by("user_id", "category").len()["len"].max() == 3
+    assert "retrieved" in run("evaluate", bundle).output
+
+
 def test_recommend_all_writes_every_user(shop_files: Any, run: Run, tmp_path: Path) -> None:
     out = tmp_path / "recs.parquet"
     assert run("recommend", shop_files.bundle, "--all", "--k", 3, "--out", out).exit_code == 0

@@ -35,6 +35,16 @@ def test_the_evolving_session_runs() -> None:
     assert all(f"tea {int(place) + 1}" in answer for _, place, answer in followed)
 
 
+def test_several_sources_run() -> None:
+    command = [sys.executable, str(ROOT / "examples" / "several_sources.py"), "200", "3000", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    figures = re.findall(r"(\w+) +recall@60 (\S+) +ndcg@10 (\S+)", done.stdout)
+    assert [name for name, *_ in figures] == ["TwoTower", "SASRec", "Popularity", "union", "ranked"]
+    for words in ("as it is", "varied", "and price <", "contribution"):
+        assert words in done.stdout
+
+
 def test_the_readmes_published_tables_are_the_committed_results() -> None:
     readme = (ROOT / "README.md").read_text()
     results = sorted((ROOT / "recipes" / "results").glob("*.json"))

@@ -37,6 +37,7 @@ def _requests(recommender: Recommender) -> list[dict[str, Any]]:
         {"user_id": users[2], "items": items[10:40], "exclude": items[12:14]},
         {"user_id": users[3], "events": [{"item_id": items[5]}, {"item_id": items[6]}]},
         {"events": [{"item_id": items[7], "timestamp": 1_900_000_000}]},
+        {"user_id": users[4], "where": "price > 5", "diversity": 0.3, "caps": {"category": 2}},
         {"user_id": "never seen"},
         {"events": [{"item_id": "no such item"}]},
     ]
@@ -52,7 +53,7 @@ def test_http_answers_equal_recommend(client: TestClient, recommender: Recommend
             | ({schema.timestamp: event["timestamp"]} if "timestamp" in event else {})
             for event in body.get("events", [])
         ]
-        arguments = {name: body[name] for name in ("k", "items", "exclude", "exclude_seen") if name in body}
+        arguments = {name: value for name, value in body.items() if name not in ("user_id", "events")}
         (wanted,) = recommender.answers([body.get("user_id")], events=events or None, **arguments)
         items = recommender.dataset.encoders.items.decode(wanted.stages.ranked.items[0].numpy()).tolist()
         assert [item["item_id"] for item in answer.json()["items"]] == items
@@ -67,7 +68,7 @@ def test_the_source_says_what_an_answer_was_made_from(client: TestClient, recomm
     sources = [client.post("/recommend", json=body).json()["source"] for body in bodies]
     assert sources[0] == sources[3] == "model"
     assert sources[4] == "session"
-    assert sources[5] in ("features", "popularity")
+    assert sources[6] in ("features", "popularity")
 
 
 def test_unknown_items_are_reported(client: TestClient) -> None:
@@ -95,6 +96,10 @@ def test_fresh_events_change_the_answer(client: TestClient, recommender: Recomme
         (b'{"k": 0, "events": []}', 400, "k is 0"),
         (b'{"k": 501, "user_id": 1}', 400, "500"),
         (b'{"user_id": "u", "context": {"device": "tv"}}', 400, "context"),
+        (b'{"user_id": "u", "where": "prise < 3"}', 400, "Did you mean 'price'"),
+        (b'{"user_id": "u", "where": "' + b"price < 3 and " * 200 + b'true"}', 400, "at most 2,000"),
+        (b'{"user_id": "u", "diversity": 7}', 400, "from 0 to 1"),
+        (b'{"user_id": "u", "caps": {"brand": 0}}', 400, "whole number from 1"),
         (b'{"user_id": "' + b"u" * 70_000 + b'"}', 413, "65536"),
     ],
 )

@@ -56,10 +56,13 @@ def test_every_kind_of_column_comes_back(recommender: Recommender, saved: Path) 
     assert after.item_features is not None
     assert after.item_features.layout == before.item_features.layout
     assert torch.equal(after.item_features.multi[0].values, before.item_features.multi[0].values)
+    assert before.item_table is not None
+    assert after.item_table is not None
+    assert after.item_table.equals(before.item_table)
 
 
 def test_no_pickle_is_in_it(saved: Path) -> None:
-    assert {file.suffix for file in saved.iterdir()} == {".json", ".safetensors"}
+    assert {file.suffix for file in saved.iterdir()} == {".json", ".safetensors", ".parquet"}
 
 
 def test_saving_again_replaces_the_bundle(recommender: Recommender, saved: Path) -> None:
@@ -79,7 +82,9 @@ def test_something_else_is_never_overwritten(recommender: Recommender, tmp_path:
 @pytest.mark.parametrize("seed", range(12))
 def test_an_altered_or_truncated_file_is_refused(saved: Path, seed: int) -> None:
     generator = random.Random(seed)
-    file = generator.choice(sorted(saved.glob("*.safetensors")) + [saved / "encoders.json"])
+    file = generator.choice(
+        sorted(saved.glob("*.safetensors")) + [saved / "encoders.json", saved / "item_table.parquet"]
+    )
     data = bytearray(file.read_bytes())
     if seed % 2:
         data[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
@@ -104,6 +109,22 @@ def test_no_parser_sees_a_file_before_its_checksum(saved: Path, monkeypatch: pyt
     (saved / "model.safetensors").write_bytes(b"garbage")
     with pytest.raises(BundleError, match=r"model\.safetensors"):
         sl.load(saved)
+
+
+def test_a_bundle_of_format_1_answers_the_same(recommender: Recommender, saved: Path) -> None:
+    """It had one source, its index under another key, no last step, and no raw columns of the items."""
+
+    def as_format_1(manifest: dict[str, Any]) -> None:
+        manifest["format"] = 1
+        manifest["index"] = manifest.pop("indexes")["index"]
+        manifest["facts"] = {"candidates": manifest["facts"]["candidates"]}
+        del manifest["files"]["item_table.parquet"]
+
+    _edit(saved, as_format_1)
+    again = sl.load(saved)
+    assert again.recommend(["u00", "u03"], k=8).equals(recommender.recommend(["u00", "u03"], k=8))
+    with pytest.raises(sl.RequestError, match="without an items table"):
+        again.recommend(["u00"], where="price < 9")
 
 
 def test_a_newer_format_is_refused(saved: Path) -> None:

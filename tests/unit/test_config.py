@@ -51,6 +51,47 @@ def test_another_retriever_does_not_inherit_settings(tmp_path: Path) -> None:
     assert load_config(path, retriever="two-tower").retriever == sl.TwoTower(temperature=0.3)
 
 
+def test_several_retrievers_are_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(
+        """
+        diversity = 0.2
+        caps = { category = 2 }
+        [[retriever]]
+        type = "two_tower"
+        embedding_dim = 32
+        [[retriever]]
+        type = "popularity"
+        half_life_days = 3
+        """
+    )
+    config = load_config(path, overrides=["retriever.0.embedding_dim=16", "retriever.1.recent_days=9"])
+    assert config.retriever == (sl.TwoTower(embedding_dim=16), sl.Popularity(9, 3))
+    assert (config.diversity, config.caps) == (0.2, {"category": 2})
+    named = load_config(path, retriever=["popularity", "mf"], overrides=["retriever.1.embedding_dim=8"])
+    assert named.retriever == (sl.Popularity(half_life_days=3), sl.MF(embedding_dim=8))
+    assert load_config(overrides=['retriever=["mf", "popularity"]']).retriever == (sl.MF(), sl.Popularity())
+    assert load_config(retriever=["mf"]).retriever == sl.MF()
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("retriever.embedding_dim=3", "a list of 2, and 'embedding_dim' is none of its places"),
+        ("retriever.2.embedding_dim=3", "'2' is none of its places"),
+        ("retriever.0.embeding_dim=3", "retriever.0 has no setting 'embeding_dim'. Did you mean 'embedding_dim'"),
+        ("retriever.0.type=sasrecc", "no 'sasrecc'"),
+        ("candidates.x=3", "'x' would be a setting of 200"),
+        ("retriever=[]", "empty list"),
+        ("caps.category=two", "caps: Expected `int`"),
+    ],
+)
+def test_a_mistake_in_a_list_is_named(override: str, words: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_config(retriever=["mf", "popularity"], overrides=["candidates=200", override])
+    assert words in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "settings", [sl.TwoTower(hidden=(8,)), sl.MF(loss="bpr"), sl.NeuMF(), sl.Popularity(3), sl.ItemKNN(), sl.ALS()]
 )

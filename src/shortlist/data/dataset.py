@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import polars as pl
 import torch
 from torch import Tensor
 
@@ -43,6 +44,7 @@ class Dataset:
     item_features: Features | None = None  # num_items+1 rows
     context: Features | None = None  # a row for each event
     notes: tuple[str, ...] = ()  # what was dropped, merged or guessed on the way, with counts
+    item_table: pl.DataFrame | None = None  # the items' raw columns, which can be asked for: I rows, from index 1
 
     def positives(self) -> Dataset:
         """The same with the liked events only."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from shortlist.contracts import Interactions
+from shortlist.data.conditions import fulfilled
 from shortlist.data.ids import read_ids
 from shortlist.data.infer import check_positive
 from shortlist.data.read import Table
@@ -225,16 +226,9 @@ def _numbers(column: pl.Series, where: str, role: str | None) -> pl.Series:
 
 def _liked(frame: pl.DataFrame, rule: pl.Expr | None, schema: Schema, where: str) -> Bools:
     if rule is not None:
-        try:
-            texts = pl.selectors.by_name(rule.meta.root_names()) & pl.selectors.categorical()
-            liked = frame.with_columns(texts.cast(pl.String)).select(rule.alias("liked")).to_series()
-        except pl.exceptions.PolarsError as error:
-            raise DataError(f'{where}: schema.positive = "{schema.positive}" cannot be computed: {error}') from error
-        if liked.dtype != pl.Boolean or len(liked) != len(frame):
-            raise DataError(
-                f'schema.positive = "{schema.positive}" must say true or false of each event, as "rating >= 4" does.'
-            )
-        return liked.fill_null(value=False).to_numpy(writable=True)
+        what = f'{where}: schema.positive = "{schema.positive}"'
+        liked = fulfilled(frame, rule, what=what, each="event", error=DataError, example="rating >= 4")
+        return liked.to_numpy(writable=True)
     assert schema.label is not None
     labels = _numbers(frame[schema.label], where, "label")
     odd = (labels != 0) & (labels != 1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from shortlist.data.conditions import parse_condition
 from shortlist.data.guess import table_features
 from shortlist.data.read import Table
 from shortlist.errors import SchemaError, nearest
@@ -153,19 +154,9 @@ def check_schema(schema: Schema, events: Table, *, items: Table | None, users: T
 
 def check_positive(rule: str, events: Table) -> pl.Expr:
     """The rule for liked events as an expression over their columns."""
-    try:
-        expression = pl.sql_expr(rule)
-    except pl.exceptions.PolarsError as error:
-        raise SchemaError(
-            f'schema.positive = "{rule}" is not a condition in SQL ({error}). An example: "rating >= 4".'
-        ) from error
-    for column in expression.meta.root_names():
-        if column not in events.columns:
-            raise SchemaError(
-                f'schema.positive = "{rule}" uses {column!r}, which {events.name} does not have.{nearest(column, events.columns)} '
-                f"Columns found: {', '.join(events.columns)}."
-            )
-    return expression
+    return parse_condition(
+        rule, events.columns, name="schema.positive", where=events.name, error=SchemaError, example="rating >= 4"
+    )
 
 
 def has_items(events: Table, given: Mapping[str, Any] | Schema | None) -> bool:

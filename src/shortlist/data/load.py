@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from shortlist.contracts import Features
+from shortlist.data.attributes import askable
 from shortlist.data.dataset import Dataset
 from shortlist.data.encode import Encoders, FeatureEncoder
 from shortlist.data.events import Bools, EventColumns, Ints, arrange, core, read_events, without_repeats
@@ -126,6 +127,7 @@ def read_dataset(
         item_features,
         encoded_context,
         tuple(notes),
+        item_side.askable(meaning.item_id),
     )
 
 
@@ -175,6 +177,12 @@ class _Side:
         wanted = self.table.filter(pl.col(ID).is_in(self.ids.implode()))
         encoder = FeatureEncoder.fit(wanted, features)
         return encoder, encoder.encode(self._aligned(wanted))
+
+    def askable(self, id_name: str) -> pl.DataFrame | None:
+        """The table's raw columns with the ids, a row for each index from 1; None without a table."""
+        if self.table is None:
+            return None
+        return askable(self._aligned(self.table)[1:].rename({ID: id_name}))
 
     def titles(self, column: str) -> tuple[str, ...]:
         assert self.table is not None

@@ -181,24 +181,26 @@ def side_by_side(layers: nn.Sequential, left: Tensor, right: Tensor | None) -> T
 class EvidenceHead(nn.Module):
     """What the retrievers thought of a candidate, as one more logit.
 
-    Per source the evidence holds its score and its rank (0 = best). Scores are standardised within the request's
-    candidates, so that retrievers of any scale look alike; ranks enter as 1 / log2(rank + 2).
+    Per source the evidence holds its score and its rank (0 = best), and where there are several sources whether it found
+    the candidate. Scores are standardised within the request's candidates, so that retrievers of any scale look alike;
+    ranks enter as 1 / log2(rank + 2).
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(width, 1, bias=False)
+        self.each = 2 if width == 2 else 3  # numbers of a source
         with torch.no_grad():  # begin with the retrievers' order
-            self.linear.weight.copy_(torch.tensor([1.0, 0.0]).repeat(width // 2))
+            self.linear.weight.copy_(torch.eye(1, self.each).repeat(1, width // self.each))
 
     def forward(self, evidence: Tensor, valid: Tensor) -> Tensor:
         """Logits (B, C) from evidence (B, C, E) of the candidates that ``valid`` (B, C) marks."""
-        scores, ranks = evidence[..., 0::2], evidence[..., 1::2]
+        scores, ranks, *flags = (evidence[..., kind :: self.each] for kind in range(self.each))
         mask = valid[..., None]  # (B, C, 1)
         count = mask.sum(1, keepdim=True).clamp(min=1)
         centred = (scores - scores.masked_fill(~mask, 0).sum(1, keepdim=True) / count).masked_fill(~mask, 0)
         spread = (centred.square().sum(1, keepdim=True) / count).sqrt()
         standardised = centred / spread.clamp(min=1e-6)
         discounts = torch.log2(ranks + 2).reciprocal().masked_fill(~mask, 0)
-        logits: Tensor = self.linear(torch.stack((standardised, discounts), dim=-1).flatten(2))
+        logits: Tensor = self.linear(torch.stack((standardised, discounts, *flags), dim=-1).flatten(2))
         return logits.squeeze(-1)

@@ -20,7 +20,8 @@ _SCORES_AT_ONCE = 1 << 22  # 16 MB of float32
 class Popularity:
     """Settings of the popularity baseline.
 
-    ``recent_days`` counts only the events of that many days up to the newest event; None counts all of them.
+    ``recent_days`` counts only the events of that many days up to the newest event; None counts all of them. With
+    ``half_life_days`` an event counts half as much for each so many days that it is older than the newest one.
 
     >>> network = Popularity().build(Catalogue(num_users=2, num_items=3))
     >>> network.solve(Interactions(torch.tensor([0, 0, 2, 3]), torch.tensor([3, 1, 3]), num_items=3))
@@ -29,14 +30,17 @@ class Popularity:
     """
 
     recent_days: float | None = None
+    half_life_days: float | None = None
 
     recommended: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
-        if self.recent_days is not None and not self.recent_days > 0:
-            raise SettingsError(
-                f"Popularity: recent_days is {self.recent_days}. It must be more than 0, or None to count all events."
-            )
+        for name in ("recent_days", "half_life_days"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise SettingsError(
+                    f"Popularity: {name} is {value}. It must be more than 0, or None to count all events alike."
+                )
 
     @property
     def sampling(self) -> None:
@@ -54,7 +58,7 @@ class PopularityNetwork(nn.Module):
     Equal counts are ordered by the all-time counts, and then by item index, so that an answer never depends on chance.
     """
 
-    counts: Tensor  # (I+1,) float32, positive events in the window
+    counts: Tensor  # (I+1,) float32, positive events in the window, or their weights
     place: Tensor  # (I+1,) float32, 0 for the most popular item
 
     def __init__(self, settings: Popularity, catalogue: Catalogue) -> None:
@@ -71,7 +75,7 @@ class PopularityNetwork(nn.Module):
                 "Popularity: there are no positive events to count. Check schema.positive and the split."
             )
         all_time = liked.item_counts()
-        counts = all_time if self.settings.recent_days is None else _recent(liked, self.settings.recent_days)
+        counts = _recent(liked, self.settings)
         order = torch.argsort(all_time, descending=True, stable=True)
         order = order[torch.argsort(counts[order], descending=True, stable=True)]
         self.counts.copy_(counts)
@@ -94,12 +98,20 @@ class PopularityNetwork(nn.Module):
         return Candidates.top((-self.place).repeat(num_requests, 1), k, filter).items
 
 
-def _recent(liked: Interactions, days: float) -> Tensor:
-    """Counts (I+1,) of the events of the last ``days`` days; the newest event ends the last of them."""
+def _recent(liked: Interactions, settings: Popularity) -> Tensor:
+    """Counts (I+1,) of the events as the settings weigh them; the newest event ends the last of the days."""
+    if settings.recent_days is None and settings.half_life_days is None:
+        return liked.item_counts()
     if liked.times is None:
+        name = "half_life_days" if settings.recent_days is None else "recent_days"
         raise TrainingError(
-            f"Popularity: recent_days is {days}, but the events have no times. Set schema.timestamp to the column "
-            "with them, or recent_days to None to count all events."
+            f"Popularity: {name} is {getattr(settings, name)}, but the events have no times. Set schema.timestamp to the "
+            f"column with them, or {name} to None to count all events."
         )
-    newest = int(liked.times.max())
-    return liked.select(liked.times > newest - days * _SECONDS_A_DAY).item_counts()
+    age_days = (liked.times.max() - liked.times).double() / _SECONDS_A_DAY
+    weights = torch.ones_like(age_days)
+    if settings.half_life_days is not None:
+        weights = torch.exp2(-age_days / settings.half_life_days)
+    if settings.recent_days is not None:
+        weights = weights.masked_fill(age_days >= settings.recent_days, 0)
+    return torch.bincount(liked.items.long(), weights=weights, minlength=liked.num_items + 1)

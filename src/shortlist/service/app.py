@@ -78,8 +78,11 @@ def answer(recommender: Recommender, asked: RecommendRequest) -> RecommendRespon
         k=asked.k,
         items=asked.items,
         exclude=asked.exclude,
+        where=asked.where,
         exclude_seen=asked.exclude_seen,
         context=asked.context,
+        diversity=asked.diversity,
+        caps=asked.caps,
     )
     ranked = found.stages.ranked
     valid = ranked.valid[0]

@@ -24,8 +24,11 @@ class RecommendRequest(msgspec.Struct, forbid_unknown_fields=True):
     k: int = 10
     items: list[Id] | None = None
     exclude: list[Id] | None = None
+    where: str | None = None
     exclude_seen: bool = True
     context: dict[str, Any] | None = None
+    diversity: float | None = None
+    caps: dict[str, int] | None = None
 
 
 class RankedItem(msgspec.Struct):

@@ -65,6 +65,16 @@ def test_the_window_ends_with_the_newest_event_and_is_exactly_as_long_as_asked()
     assert dict(zip(found.items[0].tolist(), found.scores[0].tolist(), strict=True)) == {2: 1.0, 3: 1.0, 1: 0.0}
 
 
+def test_an_event_counts_half_as_much_for_each_half_life_that_it_is_old() -> None:
+    drift = events([[1, 2], [1, 3], [1]], num_items=3, times=[0, 4 * DAY, 0, 2 * DAY, 2 * DAY])
+    found = solved(Popularity(half_life_days=2), drift).search(asked(1), 3)
+    assert found.items.tolist() == [[1, 2, 3]]
+    assert found.scores.tolist() == [[0.25 + 0.25 + 0.5, 1.0, 0.5]]
+    both = solved(Popularity(recent_days=3, half_life_days=2), drift).search(asked(1), 3)
+    assert both.items.tolist() == [[2, 1, 3]]
+    assert both.scores.tolist() == [[1.0, 0.5, 0.5]]
+
+
 def test_equal_counts_are_ordered_by_item_index() -> None:
     network = solved(Popularity(), events([[5, 4, 3, 2, 1]], num_items=6))
     assert network.search(asked(1), 6).items.tolist() == [[1, 2, 3, 4, 5, 6]]
@@ -73,6 +83,8 @@ def test_equal_counts_are_ordered_by_item_index() -> None:
 def test_recent_popularity_without_times_says_what_to_do() -> None:
     with pytest.raises(TrainingError, match=r"recent_days is 7.*no times.*schema\.timestamp.*None"):
         solved(Popularity(recent_days=7), events([[1]], num_items=1))
+    with pytest.raises(TrainingError, match=r"half_life_days is 7.*no times"):
+        solved(Popularity(half_life_days=7), events([[1]], num_items=1))
 
 
 def test_no_positive_events_is_an_error() -> None:
@@ -131,3 +143,5 @@ def test_it_is_counted_not_trained() -> None:
 def test_a_window_of_no_days_is_refused() -> None:
     with pytest.raises(SettingsError, match="recent_days is 0"):
         Popularity(recent_days=0)
+    with pytest.raises(SettingsError, match="half_life_days is -1"):
+        Popularity(half_life_days=-1)
