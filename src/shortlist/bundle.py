@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from shortlist.config import from_dict, to_dict
-from shortlist.contracts import FeatureLayout, Features, Interactions, ModelSettings, Ragged
+from shortlist.contracts import FeatureLayout, Features, Interactions, ModelSettings
 from shortlist.data.dataset import Dataset
 from shortlist.data.encode import Encoders
 from shortlist.errors import BundleError
@@ -99,6 +99,8 @@ def read_bundle(path: str | Path) -> Bundle:
 def _fill(folder: Path, bundle: Bundle) -> None:
     schema = bundle.dataset.schema.to_dict()
     _write_json(folder / "encoders.json", bundle.dataset.encoders.to_dict())
+    if learnt := bundle.dataset.encoders.arrays():
+        _write_tensors(folder / "encoders.safetensors", learnt)
     _write_tensors(folder / "dataset.safetensors", _dataset_tensors(bundle.dataset))
     if bundle.held_out is not None:
         _write_tensors(folder / "held_out.safetensors", _event_tensors(bundle.held_out))
@@ -115,7 +117,10 @@ def _fill(folder: Path, bundle: Bundle) -> None:
         "files": files,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
         "schema": schema,
-        "layouts": {name: _layout_dict(features) for name, features in _feature_tables(bundle.dataset).items()},
+        "layouts": {
+            name: None if features is None else asdict(features.layout)
+            for name, features in _feature_tables(bundle.dataset).items()
+        },
         "num_items": bundle.dataset.num_items,
         "strict": bundle.dataset.events.strict,
         "held_out_strict": bundle.held_out is not None and bundle.held_out.events.strict,
@@ -192,7 +197,7 @@ def _assemble(manifest: dict[str, Any], contents: dict[str, bytes]) -> Bundle:
         for name, data in contents.items()
         if name.endswith(".safetensors")
     }
-    encoders = Encoders.from_dict(json.loads(contents["encoders.json"]))
+    encoders = Encoders.from_dict(json.loads(contents["encoders.json"]), tensors.get("encoders"))
     arrays = tensors["dataset"]
     tables = {
         name: None if layout is None else _features_from(layout, arrays, name)
@@ -255,25 +260,13 @@ def _events_from(arrays: dict[str, Tensor], num_items: int, strict: bool) -> Int
 
 
 def _feature_tensors(features: Features, name: str) -> dict[str, Tensor]:
-    tensors = {f"{name}_categorical": features.categorical, f"{name}_numeric": features.numeric}
-    for number, ragged in enumerate(features.multi):
-        tensors |= {f"{name}_multi{number}_values": ragged.values, f"{name}_multi{number}_offsets": ragged.offsets}
-    return {key: value.contiguous() for key, value in tensors.items() if value is not None}
+    return {f"{name}_{key}": value.contiguous() for key, value in features.tensors().items()}
 
 
 def _features_from(layout: dict[str, Any], arrays: dict[str, Tensor], name: str) -> Features:
-    sizes = FeatureLayout(tuple(layout["categorical"]), tuple(layout["multi"]), layout["numeric"])
-    multi = tuple(
-        Ragged(arrays[f"{name}_multi{n}_values"], arrays[f"{name}_multi{n}_offsets"]) for n in range(len(sizes.multi))
-    )
-    return Features(sizes, arrays.get(f"{name}_categorical"), multi, arrays.get(f"{name}_numeric"))
-
-
-def _layout_dict(features: Features | None) -> dict[str, Any] | None:
-    if features is None:
-        return None
-    layout = features.layout
-    return {"categorical": list(layout.categorical), "multi": list(layout.multi), "numeric": layout.numeric}
+    sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in layout.items()}
+    own = {key.removeprefix(f"{name}_"): value for key, value in arrays.items() if key.startswith(f"{name}_")}
+    return Features.of_tensors(FeatureLayout(**sizes), own)
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 
 from shortlist.contracts import Features
 from shortlist.data.dataset import Dataset
@@ -174,7 +175,9 @@ class _Side:
             return None, None
         wanted = self.table.filter(pl.col(ID).is_in(self.ids.implode()))
         encoder = FeatureEncoder.fit(wanted, features)
-        return encoder, encoder.encode(self._aligned(wanted))
+        encoded = encoder.encode(pl.concat([wanted, wanted.clear(1)]))  # the last is of ids that the table lacks
+        rows = self._aligned(wanted.select(ID).with_row_index(ROW))[ROW].fill_null(len(wanted))
+        return encoder, encoded.take(torch.from_numpy(rows.cast(pl.Int64).to_numpy(writable=True)))
 
     def titles(self, column: str) -> tuple[str, ...]:
         assert self.table is not None
@@ -186,7 +189,7 @@ class _Side:
         return ids.to_frame().join(table, on=ID, how="left", maintain_order="left")
 
 
-ID = "\0id"
+ID, ROW = "\0id", "\0row"
 
 
 def _join(
