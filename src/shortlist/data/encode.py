@@ -57,8 +57,8 @@ class FeatureEncoder:
 
     >>> frame = pl.DataFrame({"brand": ["b", "a", None], "price": [1.0, 3.0, None]})
     >>> encoder = FeatureEncoder.fit(frame, (Feature("brand", "categorical", "item"), Feature("price", "numeric", "item")))
-    >>> encoder.layout
-    FeatureLayout(categorical=(3,), multi=(), numeric=2)
+    >>> encoder.layout.categorical, encoder.layout.numeric
+    ((3,), 2)
     >>> encoded = encoder.encode(frame)
     >>> encoded.categorical.tolist(), encoded.numeric.tolist()
     ([[2], [1], [0]], [[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])

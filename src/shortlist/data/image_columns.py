@@ -57,9 +57,9 @@ class Pictures:
             )
         try:
             return Path(value).read_bytes()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise DataError(
-                f"{self._where(number)} cannot be read: {error.strerror or error} (looked from {Path.cwd()}). Mend the path, or "
+                f"{self._where(number)} cannot be read: {getattr(error, 'strerror', None) or error} (looked from {Path.cwd()}). Mend the path, or "
                 "leave it empty where there is no picture."
             ) from error
 

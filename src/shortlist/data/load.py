@@ -77,6 +77,10 @@ def read_dataset(
         raise SchemaError(
             f'{user_table.name} describes users, and a row of the data set is a session. Leave it out, or set schema.sequence = "user".'
         )
+    if item_table is not None:
+        item_table = item_table.resolved(meaning.of("item"))
+    if user_table is not None:
+        user_table = user_table.resolved(meaning.of("user"))
     row_ids, item_ids, columns = read_events(event_table, meaning)
     if not columns.has_times:
         meaning = replace(meaning, timestamp=None)

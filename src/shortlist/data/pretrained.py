@@ -164,7 +164,8 @@ def _vision_model(name: str) -> tuple[Any, Any]:
             "pip install 'shortlist[images]'; or leave encoder out, and the model learns to see thumbnails."
         ) from error
     source = model_source(name)
-    return _loaded(lambda: (AutoImageProcessor.from_pretrained(source), AutoModel.from_pretrained(source).eval()), name)
+    processor = _loaded(lambda: AutoImageProcessor.from_pretrained(source), name)
+    return processor, _loaded(lambda: AutoModel.from_pretrained(source).eval(), name)
 
 
 def _loaded(load: Callable[[], Any], name: str) -> Any:

@@ -57,13 +57,13 @@ def frozen_vectors(keys: Sequence[bytes], embed: Embed, *, identity: str | None)
     inverse = [places.setdefault(key, len(places)) for key in keys]
     first = dict(zip(reversed(inverse), range(len(keys) - 1, -1, -1), strict=True))  # a position of each place
     if identity is None or len(places) < LEAST:
-        return _checked(embed([first[place] for place in range(len(places))]), len(places))[inverse]
+        return _made([first[place] for place in range(len(places))], embed)[inverse]
     kept = _Kept(cache_folder() / "vectors" / blake2b(identity.encode(), digest_size=KEY_BYTES).hexdigest())
     known = kept.read(places)
     missing, distinct = [place for place in range(len(places)) if place not in known], list(places)
     for start in range(0, len(missing), BLOCK):
         block = missing[start : start + BLOCK]
-        made = _checked(embed([first[place] for place in block]), len(block))
+        made = _made([first[place] for place in block], embed)
         kept.write([distinct[place] for place in block], made)
         known |= dict(zip(block, made, strict=True))
     widths = {len(vector) for vector in known.values()}
@@ -75,15 +75,25 @@ def frozen_vectors(keys: Sequence[bytes], embed: Embed, *, identity: str | None)
     return np.stack([known[place] for place in range(len(places))])[inverse]
 
 
-def _checked(answer: Any, num: int) -> Vectors:
-    vectors: Vectors = np.asarray(answer, dtype=np.float32)
-    if vectors.ndim != 2 or len(vectors) != num or not vectors.shape[1]:
-        raise DataError(
-            f"The encoder answered {num} contents with an array of shape {vectors.shape}; wanted ({num}, D)."
-        )
-    if not np.isfinite(vectors).all():
-        raise DataError("The encoder answered with numbers that are not finite (NaN or infinite). Mend the encoder.")
-    return vectors
+def _made(positions: list[int], embed: Embed) -> Vectors:
+    """The vectors of ``positions``, a block at a time."""
+    parts: list[Vectors] = []
+    for start in range(0, len(positions), BLOCK):
+        block = positions[start : start + BLOCK]
+        vectors: Vectors = np.asarray(embed(block), dtype=np.float32)
+        if (
+            vectors.ndim != 2
+            or len(vectors) != len(block)
+            or not vectors.shape[1]
+            or any(vectors.shape[1] != part.shape[1] for part in parts[:1])
+        ):
+            raise DataError(
+                f"An encoder answered {len(block)} values with an array of shape {vectors.shape}; wanted (M, D)."
+            )
+        if not np.isfinite(vectors).all():
+            raise DataError("An encoder answered with numbers that are not finite (NaN or infinite). Mend it.")
+        parts.append(vectors)
+    return np.concatenate(parts)
 
 
 class _Kept:
