@@ -153,13 +153,15 @@ class TwoTowerNetwork(nn.Module):
         """Softmax over the batch's items and the uniform negatives, corrected for how often each is drawn."""
         assert examples.negatives is not None
         assert examples.target_column is not None
+        unmet = self.unmet[examples.negatives]  # (N,) that nobody took them yet says nothing of their features
+        masked = unmet[None] if examples.also_positive is None else unmet | examples.also_positive
         return losses.sampled_softmax(
             self.embed_requests(examples.requests),  # (B, D)
             self.embed_items(examples.negatives),  # (N, D)
             examples.target_column,
             temperature=self.settings.temperature,
             log_prob=examples.negatives_log_prob,
-            masked=examples.also_positive,
+            masked=masked,
             weights=None if examples.weights is None else examples.weights[:, 0],
         )
 
