@@ -67,8 +67,8 @@ def make_looks(*, users: int = 200, items: int = 240, events: int = 6_000, cold:
     )
     table = {
         "item_id": ids,
-        "photo": [_png(_picture(draw, look)) for look in looks],
-        "description": [_description(draw, look) for look in looks],
+        "photo": [_png(_picture(draw, look)) for look in looks.tolist()],
+        "description": [_description(draw, look) for look in looks.tolist()],
     }
     return Looks(log, pl.DataFrame(table), tastes, looks)
 

@@ -153,8 +153,9 @@ class TwoTowerNetwork(nn.Module):
         """Softmax over the batch's items and the uniform negatives, corrected for how often each is drawn."""
         assert examples.negatives is not None
         assert examples.target_column is not None
-        unmet = self.unmet[examples.negatives]  # (N,) that nobody took them yet says nothing of their features
-        masked = unmet[None] if examples.also_positive is None else unmet | examples.also_positive
+        masked, unmet = examples.also_positive, self.unmet[examples.negatives]  # (B, N), (N,)
+        if unmet.any():  # that nobody took an item yet says nothing of those that are like it
+            masked = unmet.expand(len(examples), -1) if masked is None else unmet | masked
         return losses.sampled_softmax(
             self.embed_requests(examples.requests),  # (B, D)
             self.embed_items(examples.negatives),  # (N, D)
