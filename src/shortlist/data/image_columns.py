@@ -103,11 +103,10 @@ class Pictures:
             small = self.open(number, least=side).resize((side, side), Resampling.BOX)
             return torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)
 
-        made = self.each(thumbnail)
+        made, there = self.each(thumbnail), self.rows >= 0
         table = torch.zeros(len(self.rows), 3, side, side, dtype=torch.uint8)
-        for row, number in enumerate(self.rows.tolist()):
-            if number >= 0:
-                table[row] = made[number]
+        if made:
+            table[there] = torch.stack(made)[self.rows[there]]
         return table
 
     def each(self, work: Callable[[int], T]) -> list[T]:
