@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from PIL import Image
 
 from shortlist.data import Dataset, read_dataset
 
@@ -42,13 +45,11 @@ def golden_dir() -> Path:
     return _folder("SHORTLIST_GOLDEN", "golden")
 
 
-@pytest.fixture(scope="session")
-def dataset() -> Dataset:
-    """12 users, 20 items, 150 events, ratings, times; two item features, one multi-hot, two user features."""
+def _events() -> pl.DataFrame:
     generator = np.random.default_rng(0)
     users = np.concatenate([np.arange(USERS), generator.integers(0, USERS, EVENTS - USERS)])
     items = np.concatenate([np.arange(ITEMS), generator.integers(0, ITEMS, EVENTS - ITEMS)])
-    events = pl.DataFrame(
+    return pl.DataFrame(
         {
             "user_id": [f"u{user:02d}" for user in users],
             "item_id": items + 1,
@@ -56,6 +57,11 @@ def dataset() -> Dataset:
             "timestamp": 1_000_000 + np.arange(EVENTS) * 3_600,
         }
     )
+
+
+@pytest.fixture(scope="session")
+def dataset() -> Dataset:
+    """12 users, 20 items, 150 events, ratings, times; two item features, one multi-hot, two user features."""
     item_table = pl.DataFrame(
         {
             "item_id": np.arange(ITEMS) + 1,
@@ -78,7 +84,48 @@ def dataset() -> Dataset:
         {"name": "country", "kind": "categorical", "owner": "user"},
         {"name": "age", "kind": "numeric", "owner": "user"},
     ]
-    return read_dataset(events, items=item_table, users=user_table, schema={"features": features})
+    return read_dataset(_events(), items=item_table, users=user_table, schema={"features": features})
+
+
+@pytest.fixture(scope="session")
+def rich_dataset() -> Dataset:
+    """The same events, with a text, a vector and a picture of each item (but for one), and of each event."""
+    generator = np.random.default_rng(1)
+    colours = generator.integers(0, 256, (ITEMS, 3), dtype=np.uint8)
+    items = pl.DataFrame(
+        {
+            "item_id": np.arange(ITEMS) + 1,
+            "category": [("tea", "cup", "pot")[item % 3] for item in range(ITEMS)],
+            "note": [
+                None if item == 4 else f"a {('red', 'blue')[item % 2]} thing of {item} parts" for item in range(ITEMS)
+            ],
+            "vector": [None if item == 5 else [float(item), item % 2 - 0.5, 1.0] for item in range(ITEMS)],
+            "photo": [None if item == 6 else picture(tuple(colours[item])) for item in range(ITEMS)],
+        },
+        schema_overrides={"photo": pl.Binary},
+    )
+    events = (
+        _events()
+        .drop("rating")
+        .with_columns(
+            said=pl.Series([f"words number {place % 9} of the visit" for place in range(EVENTS)]),
+            shot=pl.Series([picture((place % 256, 0, 90)) for place in range(EVENTS)]),
+            mood=pl.Series([[place % 3 - 1.0, 0.5] for place in range(EVENTS)]),
+        )
+    )
+    kinds = {"said": "text", "shot": "image", "mood": "vector"}
+    features: list[dict[str, Any]] = [{"name": name, "kind": kind, "owner": "context"} for name, kind in kinds.items()]
+    features[1]["size"] = 8
+    features += [{"name": "note", "kind": "text", "owner": "item", "dim": 4}]
+    features += [{"name": "photo", "kind": "image", "owner": "item", "size": 8}]
+    return read_dataset(events, items=items, schema={"features": features})
+
+
+def picture(colour: tuple[int, ...], *, side: int = 12) -> bytes:
+    """The bytes of a PNG file of one colour."""
+    content = io.BytesIO()
+    Image.new("RGB", (side, side), tuple(int(part) for part in colour)).save(content, "png")
+    return content.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ HOME = {
     "TwoTower": "shortlist.models.two_tower",
     "Vocabulary": "shortlist.vocabulary",
     "compare": "shortlist.evaluation",
+    "embed_column": "shortlist.data",
     "evaluate": "shortlist.workflow",
     "fit": "shortlist.fitting",
     "load": "shortlist.workflow",
@@ -56,6 +57,7 @@ HOME = {
 
 if TYPE_CHECKING:
     from shortlist.data import Dataset as Dataset
+    from shortlist.data import embed_column as embed_column
     from shortlist.data import read_dataset as read_dataset
     from shortlist.data import split_by_time as split_by_time
     from shortlist.data import split_last_out as split_last_out

@@ -16,7 +16,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,14 @@ from shortlist.data.encode import Encoders
 from shortlist.errors import BundleError
 from shortlist.index import AnyIndex
 from shortlist.models import AnyModel
-from shortlist.packing import dataset_tensors, event_tensors, events_from, feature_tables, features_from, layout_dict
+from shortlist.packing import dataset_tensors, event_tensors, events_from, feature_tables, features_from
 from shortlist.schema import Schema
 
 FORMAT = 2
 MANIFEST = "bundle.json"
 FILE_NAME = re.compile(r"[a-z][a-z0-9_]*\.(json|safetensors|parquet)")
 NONSENSE = (LookupError, TypeError, ValueError, AttributeError, SafetensorError, pl.exceptions.PolarsError)
-LIBRARIES = ("shortlist", "torch", "numpy", "polars", "faiss-cpu", "safetensors")
+LIBRARIES = ("shortlist", "torch", "numpy", "polars", "faiss-cpu", "scikit-learn", "safetensors")
 
 
 def _from_1_to_2(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -113,6 +113,8 @@ def read_bundle(path: str | Path) -> Bundle:
 def _fill(folder: Path, bundle: Bundle) -> None:
     schema = bundle.dataset.schema.to_dict()
     _write_json(folder / "encoders.json", bundle.dataset.encoders.to_dict())
+    if learnt := bundle.dataset.encoders.arrays():
+        _write_tensors(folder / "encoders.safetensors", learnt)
     _write_tensors(folder / "dataset.safetensors", dataset_tensors(bundle.dataset))
     if bundle.held_out is not None:
         _write_tensors(folder / "held_out.safetensors", event_tensors(bundle.held_out))
@@ -131,7 +133,10 @@ def _fill(folder: Path, bundle: Bundle) -> None:
         "files": files,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
         "schema": schema,
-        "layouts": {name: layout_dict(features) for name, features in feature_tables(bundle.dataset).items()},
+        "layouts": {
+            name: None if features is None else asdict(features.layout)
+            for name, features in feature_tables(bundle.dataset).items()
+        },
         "num_items": bundle.dataset.num_items,
         "strict": bundle.dataset.events.strict,
         "held_out_strict": bundle.held_out is not None and bundle.held_out.events.strict,
@@ -208,7 +213,7 @@ def _assemble(manifest: dict[str, Any], contents: dict[str, bytes]) -> Bundle:
         for name, data in contents.items()
         if name.endswith(".safetensors")
     }
-    encoders = Encoders.from_dict(json.loads(contents["encoders.json"]))
+    encoders = Encoders.from_dict(json.loads(contents["encoders.json"]), tensors.get("encoders"))
     arrays = tensors["dataset"]
     tables = {
         name: None if layout is None else features_from(layout, arrays, name)

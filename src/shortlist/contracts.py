@@ -21,7 +21,7 @@ When = Literal["first", "each"]  # a part is asked once per row, before its firs
 
 __all__ = [
     "Batches", "CandidateSource", "Candidates", "Catalogue", "CountsEvents", "DecaysWeights", "EvaluationBatch", "Examples", "FeatureLayout",
-    "Features", "Filter", "Grown", "Interactions", "ItemIndex", "LearnsUsers", "ModelSettings", "Pretrained", "Ragged", "Ranker",
+    "Features", "Filter", "Grown", "Interactions", "ItemIndex", "KnowsItemFeatures", "LearnsUsers", "ModelSettings", "Pretrained", "Ragged", "Ranker",
     "Requests", "Retriever", "Sampling", "Solver", "Stages", "Trainable", "When",
 ]  # fmt: skip
 
@@ -156,6 +156,13 @@ class LearnsUsers(Protocol):
     """A network with a vector for each user."""
 
     def forget_users(self, users: Tensor, /) -> None: ...  # (N,) whom training will not meet: as good as unknown
+
+
+@runtime_checkable
+class KnowsItemFeatures(Protocol):
+    """A network that can tell an item by its features alone."""
+
+    def forget_items(self, items: Tensor, /) -> None: ...  # (N,) which training will not meet: they have no id
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ It does not know where the values came from; ``data.encode`` makes it from frame
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -18,12 +18,15 @@ class FeatureLayout:
     """The sizes of a :class:`Features` table: all that a network must know to build its embeddings.
 
     ``categorical`` and ``multi`` give each field's number of values, its unknown value 0 included. All fields share
-    one id space: field ``f``'s value ``v`` has the fused id ``offsets[f] + v``, categorical fields first.
+    one id space: field ``f``'s value ``v`` has the fused id ``offsets[f] + v``, categorical fields first. ``vectors``
+    gives the width of each column of vectors, which stand side by side, ``images`` the side of each column of thumbnails.
     """
 
     categorical: tuple[int, ...] = ()
     multi: tuple[int, ...] = ()
     numeric: int = 0
+    vectors: tuple[int, ...] = ()
+    images: tuple[int, ...] = ()
 
     @property
     def num_ids(self) -> int:
@@ -40,6 +43,11 @@ class FeatureLayout:
     def num_fields(self) -> int:
         """Fields with ids (categorical and multi-hot)."""
         return len(self.categorical) + len(self.multi)
+
+    @property
+    def num_dense(self) -> int:
+        """Columns of vectors and of thumbnails."""
+        return len(self.vectors) + len(self.images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +74,11 @@ class Features:
     categorical: Tensor | None = None  # (N, F) int32, fused ids
     multi: tuple[Ragged, ...] = ()  # one per multi-hot field, fused ids
     numeric: Tensor | None = None  # (N, G) float32, standardised; a missing value is 0
+    vectors: Tensor | None = None  # (N, V) float32, standardised, column beside column; a missing one is 0
+    images: tuple[Tensor, ...] = ()  # one (N, 3, h, h) uint8 per column; a missing one is black
 
     def __len__(self) -> int:
-        for table in (self.categorical, self.numeric, *self.multi):
+        for table in (self.categorical, self.numeric, *self.multi, self.vectors, *self.images):
             if table is not None:
                 return len(table)
         return 0
@@ -85,6 +95,8 @@ class Features:
             fields.expand(num, -1) if layout.categorical else None,
             (empty,) * len(layout.multi),
             torch.zeros(num, layout.numeric, device=device) if layout.numeric else None,
+            torch.zeros(num, sum(layout.vectors), device=device) if layout.vectors else None,
+            tuple(torch.zeros(num, 3, side, side, dtype=torch.uint8, device=device) for side in layout.images),
         )
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Features:
@@ -99,7 +111,28 @@ class Features:
             categorical=None if self.categorical is None else self.categorical[rows],
             multi=tuple(field.take(rows) for field in self.multi),
             numeric=None if self.numeric is None else self.numeric[rows],
+            vectors=None if self.vectors is None else self.vectors[rows],
+            images=tuple(column[rows] for column in self.images),
         )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that it holds, by name; :meth:`of_tensors` is the inverse."""
+        tables = {"categorical": self.categorical, "numeric": self.numeric, "vectors": self.vectors}
+        found = {name: table for name, table in tables.items() if table is not None}
+        for number, ragged in enumerate(self.multi):
+            found |= {f"multi{number}_values": ragged.values, f"multi{number}_offsets": ragged.offsets}
+        return found | {f"image{number}": table for number, table in enumerate(self.images)}
+
+    @classmethod
+    def of_tensors(cls, layout: FeatureLayout, tensors: Mapping[str, Tensor]) -> Features:
+        """The features that :meth:`tensors` described."""
+        multi = tuple(
+            Ragged(tensors[f"multi{number}_values"], tensors[f"multi{number}_offsets"])
+            for number in range(len(layout.multi))
+        )
+        images = tuple(tensors[f"image{number}"] for number in range(len(layout.images)))
+        categorical, numeric, vectors = (tensors.get(name) for name in ("categorical", "numeric", "vectors"))
+        return cls(layout, categorical, multi, numeric, vectors, images)
 
 
 def mapped(part: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -14,6 +14,7 @@ from shortlist.contracts import (
     Catalogue,
     CountsEvents,
     Grown,
+    KnowsItemFeatures,
     LearnsUsers,
     ModelSettings,
     Pretrained,
@@ -184,6 +185,8 @@ def _fit_part(
         network.start_from({name: model.network for name, model in initial.items()})
     if isinstance(network, LearnsUsers):
         network.forget_users((train.events.lengths == 0).nonzero().squeeze(1))
+    if isinstance(network, KnowsItemFeatures):
+        network.forget_items((train.positives().events.item_counts()[1:] == 0).nonzero().squeeze(1) + 1)
     model = Model(settings, network, train, catalogue, TrainedUntil.of(train), training)
     sampling, batch_size = settings.sampling, training.batch_size
     assert sampling is not None

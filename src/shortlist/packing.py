@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from shortlist.contracts import FeatureLayout, Features, Interactions, Ragged
+from shortlist.contracts import FeatureLayout, Features, Interactions
 from shortlist.data.dataset import Dataset
 
 
@@ -47,24 +47,11 @@ def events_from(arrays: dict[str, Tensor], num_items: int, strict: bool) -> Inte
 
 
 def _feature_tensors(features: Features, name: str) -> dict[str, Tensor]:
-    tensors = {f"{name}_categorical": features.categorical, f"{name}_numeric": features.numeric}
-    for number, ragged in enumerate(features.multi):
-        tensors |= {f"{name}_multi{number}_values": ragged.values, f"{name}_multi{number}_offsets": ragged.offsets}
-    return {key: value.contiguous() for key, value in tensors.items() if value is not None}
+    return {f"{name}_{key}": value.contiguous() for key, value in features.tensors().items()}
 
 
 def features_from(layout: dict[str, Any], arrays: dict[str, Tensor], name: str) -> Features:
-    """The features called ``name`` among the arrays, given their :func:`layout_dict`."""
-    sizes = FeatureLayout(tuple(layout["categorical"]), tuple(layout["multi"]), layout["numeric"])
-    multi = tuple(
-        Ragged(arrays[f"{name}_multi{n}_values"], arrays[f"{name}_multi{n}_offsets"]) for n in range(len(sizes.multi))
-    )
-    return Features(sizes, arrays.get(f"{name}_categorical"), multi, arrays.get(f"{name}_numeric"))
-
-
-def layout_dict(features: Features | None) -> dict[str, Any] | None:
-    """The sizes of features, JSON-ready."""
-    if features is None:
-        return None
-    layout = features.layout
-    return {"categorical": list(layout.categorical), "multi": list(layout.multi), "numeric": layout.numeric}
+    """The features called ``name`` among the arrays, given their layout as a dictionary."""
+    sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in layout.items()}
+    own = {key.removeprefix(f"{name}_"): value for key, value in arrays.items() if key.startswith(f"{name}_")}
+    return Features.of_tensors(FeatureLayout(**sizes), own)

@@ -168,12 +168,21 @@ def _extend(stored: Interactions, fresh: _Events, user_ids: tuple[Id | None, ...
 
 def _context(dataset: Dataset, context: Any, rows: int) -> Features | None:
     """Context features of each request: one mapping for all of them, or a frame with a row for each."""
+    import polars as pl
+
     encoder = dataset.encoders.context
     if context is None:
         return None
     if encoder is None:
         raise RequestError("context was given, and the model was trained without context features. Leave it out.")
     frame = _frame([context] if isinstance(context, Mapping) else context, "context")
+    for feature in encoder.features:
+        texts = frame.get_column(feature.name, default=None)
+        if feature.kind in ("image", "vector") and texts is not None and texts.dtype == pl.String:
+            raise RequestError(
+                f"context gives {feature.name!r} as text. A request names no files of this machine: give a picture as the bytes of "
+                "its file, a vector as a list of numbers."
+            )
     encoded = encoder.encode(frame)
     if len(frame) == rows:
         return encoded

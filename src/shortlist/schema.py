@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from shortlist.errors import SchemaError, nearest
 
-Kind = Literal["categorical", "multi", "numeric"]
+Kind = Literal["categorical", "multi", "numeric", "text", "image", "vector"]
 Owner = Literal["user", "item", "context"]
 Sequence = Literal["user", "session"]
 Transform = Literal["standard", "log", "quantiles"]
@@ -19,12 +19,18 @@ class Feature:
     """One feature column.
 
     ``kind`` is ``categorical`` (one value a row), ``multi`` (several: a list column, or text split at
-    ``separator``) or ``numeric``. ``owner`` says whose it is: a ``user``'s, an ``item``'s, or the event's
-    ``context``. Values seen fewer than ``min_count`` times in training are treated as unknown. With ``buckets`` values are
-    hashed into so many instead, which needs no memory for each, and never meets an unknown one.
+    ``separator``), ``numeric``, ``text``, ``image`` or ``vector``. ``owner`` says whose it is: a ``user``'s, an ``item``'s,
+    or the event's ``context``. Values seen fewer than ``min_count`` times in training are treated as unknown. With
+    ``buckets`` values are hashed into so many instead, which needs no memory for each, and never meets an unknown one.
 
     Numbers are standardised; ``transform="log"`` first takes log(1 + x) of what is above 0, as suits counts, and
     ``"quantiles"`` makes a category of each of ``buckets`` (32) parts that hold equally many.
+
+    A text becomes a vector by its ``encoder``: ``"tfidf"`` (None means it too), hashed character n-grams reduced to ``dim``
+    (64) numbers, or the name or folder of a sentence-transformers model. An image is a path or the bytes of a picture file.
+    Without an encoder it becomes a thumbnail of ``size`` (32) pixels a side, which the model learns to see; the name or
+    folder of a transformers vision model as ``encoder`` makes a vector of it once. A vector is a list or array of numbers,
+    all of one length, or the path of a .npy file with one.
     """
 
     name: str
@@ -34,8 +40,15 @@ class Feature:
     min_count: int = 1
     transform: Transform = "standard"
     buckets: int | None = None
+    encoder: str | None = None
+    dim: int | None = None
+    size: int | None = None
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise SchemaError(f"Feature {self.name!r} has kind {self.kind!r}. Kinds: {', '.join(get_args(Kind))}.")
+        if self.owner not in get_args(Owner):
+            raise SchemaError(f"Feature {self.name!r} has owner {self.owner!r}. Owners: {', '.join(get_args(Owner))}.")
         if self.transform not in get_args(Transform):
             raise SchemaError(
                 f"Feature {self.name!r} has transform {self.transform!r}.{nearest(self.transform, get_args(Transform))} "
@@ -51,10 +64,42 @@ class Feature:
             raise SchemaError(
                 f'Feature {self.name!r} is numeric and has buckets: they are for transform = "quantiles", and for categories.'
             )
-        if self.kind not in get_args(Kind):
-            raise SchemaError(f"Feature {self.name!r} has kind {self.kind!r}. Kinds: {', '.join(get_args(Kind))}.")
-        if self.owner not in get_args(Owner):
-            raise SchemaError(f"Feature {self.name!r} has owner {self.owner!r}. Owners: {', '.join(get_args(Owner))}.")
+        self._check_encoder()
+
+    def _check_encoder(self) -> None:
+        if self.buckets is not None and self.kind in ("text", "image", "vector"):
+            raise SchemaError(f"Feature {self.name!r} is {self.kind}, and buckets are for categories. Leave them out.")
+        if self.encoder is not None and (not isinstance(self.encoder, str) or not self.encoder):
+            raise SchemaError(
+                f"Feature {self.name!r} has encoder {self.encoder!r}. It is a name or a folder; to use a function, make the "
+                "column a vector first: shortlist.embed_column."
+            )
+        if self.encoder is not None and self.kind not in ("text", "image"):
+            raise SchemaError(
+                f"Feature {self.name!r} is {self.kind}, and an encoder is for text and images. Leave it out."
+            )
+        if self.kind == "text" and self.encoder not in (None, "tfidf") and nearest(self.encoder, ("tfidf",)):
+            raise SchemaError(f"Feature {self.name!r} has encoder {self.encoder!r}. Did you mean 'tfidf'?")
+        if self.dim is not None and (self.kind != "text" or self.encoder not in (None, "tfidf") or self.dim < 1):
+            raise SchemaError(
+                f"Feature {self.name!r} has dim = {self.dim}. It is a whole number of 1 or more, for text with the encoder "
+                '"tfidf" only: other encoders have a width of their own.'
+            )
+        if self.size is not None and (self.kind != "image" or self.encoder is not None or not 8 <= self.size <= 512):
+            raise SchemaError(
+                f"Feature {self.name!r} has size = {self.size}. It is the side of a thumbnail, 8 to 512 pixels, for images "
+                "without an encoder only."
+            )
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether a row becomes a vector before any network sees it."""
+        return self.kind in ("text", "vector") or (self.kind == "image" and self.encoder is not None)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether a network sees a row as a thumbnail."""
+        return self.kind == "image" and self.encoder is None
 
     @property
     def is_category(self) -> bool:

@@ -75,6 +75,10 @@ TRAINED: dict[str, ModelSettings] = {
     "CrossAttention listwise": CrossAttention(embedding_dim=16, history=6, dropout=0.0, listwise=True, num_blocks=2),
     "CrossAttention ratings": CrossAttention(embedding_dim=16, history=6, dropout=0.0, loss="mse"),
     "DLRM softmax": DLRM(embedding_dim=8, top=(16,), itself=True, loss="softmax"),
+    "TwoTower attention": TwoTower(embedding_dim=16, hidden=(32,), history=6, negatives=8, pooling="attention"),
+    "TwoTower, all kinds of features": TwoTower(embedding_dim=16, hidden=(32,), history=6, negatives=8),
+    "DeepFM, all kinds of features": DeepFM(hidden=(16,), init_std=0.05),
+    "DLRM, all kinds of features": DLRM(embedding_dim=8, top=(16,)),
 }
 SOLVED: dict[str, ModelSettings] = {
     "Popularity": Popularity(),
@@ -93,6 +97,12 @@ STEP = 1e-8  # of weights in float64: so small that no activation crosses its ki
 RANKERS = NeuMF | DeepFM | DLRM | CrossAttention | LightGBM | CatBoost
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device here")
 SEQUENTIAL = [name for name, settings in TRAINED.items() if isinstance(settings, GRU4Rec | SASRec)]
+
+
+@pytest.fixture
+def dataset(request: pytest.FixtureRequest, dataset: Dataset, rich_dataset: Dataset) -> Dataset:
+    """The usual small data, or with texts, vectors and pictures for the models that see them."""
+    return rich_dataset if "all kinds" in request.node.callspec.params["name"] else dataset
 
 
 def _requests(dataset: Dataset, history: int) -> Requests:
@@ -163,9 +173,10 @@ def test_gradients_are_the_slope_of_the_loss(name: str, dataset: Dataset) -> Non
 
 def _in_float64(dataset: Dataset) -> Dataset:
     def exact(features: Features | None) -> Features | None:
-        if features is None or features.numeric is None:
-            return features
-        return replace(features, numeric=features.numeric.double())
+        if features is None:
+            return None
+        numbers = {name: getattr(features, name) for name in ("numeric", "vectors")}
+        return replace(features, **{name: part.double() for name, part in numbers.items() if part is not None})
 
     weights = None if dataset.events.weights is None else dataset.events.weights.double()
     ratings = None if dataset.events.ratings is None else dataset.events.ratings.double()

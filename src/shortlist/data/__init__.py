@@ -1,6 +1,7 @@
 """Files and frames to encoded data sets, their splits, and batches to train on."""
 
 from shortlist.data.dataset import Dataset
+from shortlist.data.embed import embed_column
 from shortlist.data.encode import Encoders, FeatureEncoder
 from shortlist.data.infer import infer_schema
 from shortlist.data.later import read_later
@@ -15,6 +16,7 @@ __all__ = [
     "Encoders",
     "FeatureEncoder",
     "Table",
+    "embed_column",
     "hold_back",
     "hold_last",
     "infer_schema",

@@ -72,6 +72,10 @@ class Columns:
             return numbers.set(~numbers.is_finite().fill_null(value=True), None)
         return numbers
 
+    def values(self, feature: Feature) -> pl.Series:
+        """The column as it is."""
+        return self._column(feature, pl.Null())
+
     def each(self, work: Callable[[S], T], things: Iterable[S]) -> list[T]:
         """What ``work`` makes of each of some things, in their order; of a frame of many rows on all processors."""
         if len(self.frame) < MANY_ROWS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +15,8 @@ from torch import Tensor
 from shortlist.contracts import FeatureLayout, Features, Ragged
 from shortlist.data.categories import Categories, Hashed, Known, Quantiles, categories_from_dict
 from shortlist.data.columns import Columns
+from shortlist.data.image_columns import SIDE, Pictures
+from shortlist.data.vectors import VectorEncoder
 from shortlist.errors import DataError
 from shortlist.schema import Feature
 from shortlist.vocabulary import Vocabulary
@@ -46,15 +49,16 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class FeatureEncoder:
-    """What was learnt from the columns: the values of each categorical and multi-hot one, the scale of each numeric one.
+    """What was learnt from the columns: the values of each categorical and multi-hot one, the scale of each numeric one, how
+    each text, vector and encoded image becomes a standardised vector. Of thumbnails nothing is learnt.
 
-    ``categories`` and ``scales`` follow the order of ``features``, kind by kind. Values are compared as text, so that 3 in
+    ``categories``, ``scales`` and ``vectors`` follow the order of ``features``, kind by kind. Values are compared as text, so that 3 in
     a file and "3" in a request are the same.
 
     >>> frame = pl.DataFrame({"brand": ["b", "a", None], "price": [1.0, 3.0, None]})
     >>> encoder = FeatureEncoder.fit(frame, (Feature("brand", "categorical", "item"), Feature("price", "numeric", "item")))
-    >>> encoder.layout
-    FeatureLayout(categorical=(3,), multi=(), numeric=2)
+    >>> encoder.layout.categorical, encoder.layout.numeric
+    ((3,), 2)
     >>> encoded = encoder.encode(frame)
     >>> encoded.categorical.tolist(), encoded.numeric.tolist()
     ([[2], [1], [0]], [[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
@@ -63,6 +67,7 @@ class FeatureEncoder:
     features: tuple[Feature, ...]
     categories: tuple[Categories, ...]  # of fields with one value a row, then of multi-hot ones
     scales: tuple[Scale, ...]
+    vectors: tuple[VectorEncoder, ...] = ()
 
     @classmethod
     def fit(cls, frame: pl.DataFrame, features: tuple[Feature, ...]) -> FeatureEncoder:
@@ -81,7 +86,8 @@ class FeatureEncoder:
         kinds = cls(features, (), ())
         categories = columns.each(partial(_categories, columns), kinds.fields())
         scales = columns.each(partial(_scale, columns), kinds._numeric())
-        return cls(features, tuple(categories), tuple(scales))
+        vectors = [VectorEncoder.fit(columns.values(feature), feature) for feature in kinds._vectors()]
+        return cls(features, tuple(categories), tuple(scales), tuple(vectors))
 
     @property
     def layout(self) -> FeatureLayout:
@@ -92,6 +98,8 @@ class FeatureEncoder:
             sizes[:num_categorical],
             sizes[num_categorical:],
             len(self.scales) + sum(scale.flag for scale in self.scales),
+            tuple(encoder.width for encoder in self.vectors),
+            tuple(SIDE if feature.size is None else feature.size for feature in self._pictures()),
         )
 
     def column_names(self) -> list[str]:
@@ -105,7 +113,8 @@ class FeatureEncoder:
         return self._single() + self._multi()
 
     def encode(self, frame: pl.DataFrame) -> Features:
-        """Encode every row (N). A missing column or an unknown value has index 0, a missing number the mean.
+        """Encode every row (N). A missing column or an unknown value has index 0, a missing number or vector the mean, and a
+        missing picture is black. A vector or a picture that cannot be read is a :class:`DataError`.
 
         A multi-hot field keeps each value once a row, and index 0 for unknown ones; a row without values is empty.
         """
@@ -132,28 +141,45 @@ class FeatureEncoder:
 
         scaled = columns.each(number, zip(self._numeric(), self.scales, strict=True))
         numeric = [values for values, *_ in scaled] + [flag for _, *flags in scaled for flag in flags]
+        vectors = [
+            encoder.encode(columns.values(feature))
+            for feature, encoder in zip(self._vectors(), self.vectors, strict=True)
+        ]
+        images = [
+            Pictures(columns.values(feature)).thumbnails(side)
+            for feature, side in zip(self._pictures(), layout.images, strict=True)
+        ]
         return Features(
             layout,
             _side_by_side(columns.each(single, fields[:num_single])),
             tuple(columns.each(several, fields[num_single:])),
             _side_by_side(numeric),
+            torch.cat(vectors, dim=1) if vectors else None,
+            tuple(images),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready copy; :meth:`from_dict` is its inverse."""
+        """A JSON-ready copy of all but :meth:`arrays`; :meth:`from_dict` is the inverse of both."""
         return {
             "features": [asdict(feature) for feature in self.features],
             "categories": [known.to_dict() for known in self.categories],
             "scales": [asdict(scale) for scale in self.scales],
+            "vectors": [encoder.to_dict() for encoder in self.vectors],
         }
 
+    def arrays(self) -> dict[str, Tensor]:
+        """The large part of what was learnt, by name."""
+        return _prefixed({str(place): encoder.arrays() for place, encoder in enumerate(self.vectors)})
+
     @classmethod
-    def from_dict(cls, stated: dict[str, Any]) -> FeatureEncoder:
-        """The encoder that :meth:`to_dict` described."""
+    def from_dict(cls, stated: dict[str, Any], arrays: Mapping[str, Tensor] | None = None) -> FeatureEncoder:
+        """The encoder that :meth:`to_dict` and :meth:`arrays` described."""
+        vectors = enumerate(stated.get("vectors", ()))
         return cls(
             tuple(Feature(**feature) for feature in stated["features"]),
             tuple(categories_from_dict(known) for known in stated["categories"]),
             tuple(Scale(**scale) for scale in stated["scales"]),
+            tuple(VectorEncoder.from_dict(encoder, _below(str(place), arrays)) for place, encoder in vectors),
         )
 
     def _single(self) -> list[Feature]:
@@ -164,6 +190,12 @@ class FeatureEncoder:
 
     def _numeric(self) -> list[Feature]:
         return [feature for feature in self.features if feature.kind == "numeric" and not feature.is_category]
+
+    def _vectors(self) -> list[Feature]:
+        return [feature for feature in self.features if feature.is_vector]
+
+    def _pictures(self) -> list[Feature]:
+        return [feature for feature in self.features if feature.is_picture]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,21 +210,27 @@ class Encoders:
     titles: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready copy; :meth:`from_dict` is its inverse."""
-        encoders = {"user_features": self.user_features, "item_features": self.item_features, "context": self.context}
+        """A JSON-ready copy of all but :meth:`arrays`; :meth:`from_dict` is the inverse of both."""
         return {
             "users": self.users.ids.tolist(),
             "items": self.items.ids.tolist(),
-            **{name: None if encoder is None else encoder.to_dict() for name, encoder in encoders.items()},
+            **{name: None if encoder is None else encoder.to_dict() for name, encoder in self._by_owner().items()},
             "titles": None if self.titles is None else list(self.titles),
         }
 
+    def arrays(self) -> dict[str, Tensor]:
+        """The large part of what the encoders learnt, by name."""
+        return _prefixed({name: encoder.arrays() for name, encoder in self._by_owner().items() if encoder is not None})
+
+    def _by_owner(self) -> dict[str, FeatureEncoder | None]:
+        return {"user_features": self.user_features, "item_features": self.item_features, "context": self.context}
+
     @classmethod
-    def from_dict(cls, stated: dict[str, Any]) -> Encoders:
-        """The encoders that :meth:`to_dict` described."""
+    def from_dict(cls, stated: dict[str, Any], arrays: Mapping[str, Tensor] | None = None) -> Encoders:
+        """The encoders that :meth:`to_dict` and :meth:`arrays` described."""
 
         def encoder(name: str) -> FeatureEncoder | None:
-            return None if stated[name] is None else FeatureEncoder.from_dict(stated[name])
+            return None if stated[name] is None else FeatureEncoder.from_dict(stated[name], _below(name, arrays))
 
         titles = stated["titles"]
         return cls(
@@ -203,6 +241,16 @@ class Encoders:
             encoder("context"),
             None if titles is None else tuple(titles),
         )
+
+
+def _prefixed(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {f"{part}.{name}": table for part, tables in parts.items() for name, table in tables.items()}
+
+
+def _below(part: str, arrays: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    """The inverse of :func:`_prefixed` for one part."""
+    found = {} if arrays is None else arrays
+    return {name.removeprefix(f"{part}."): table for name, table in found.items() if name.startswith(f"{part}.")}
 
 
 def _categories(columns: Columns, feature: Feature) -> Categories:

@@ -77,7 +77,7 @@ def read_events(table: Table, schema: Schema) -> tuple[pl.Series, pl.Series, Eve
             )
         notes.append(f"{where}: {int(liked.sum()):,} of {len(liked):,} events are liked ({reason})")
         values["liked"] = liked
-    context_columns = frame.select(context) if context else None
+    context_columns = table.with_paths(frame.select(context), schema.of("context")) if context else None
     row_ids = item_ids = pl.zeros(len(frame), dtype=pl.Int32, eager=True)  # of a table without them
     if schema.item_id is not None:
         assert schema.sequence_id is not None

@@ -125,4 +125,5 @@ def _stacked(first: Features, second: Features) -> Features:
         )
         for upper, lower in zip(first.multi, second.multi, strict=True)
     )
-    return Features(first.layout, column("categorical"), multi, column("numeric"))
+    images = tuple(torch.cat(pair) for pair in zip(first.images, second.images, strict=True))
+    return Features(first.layout, column("categorical"), multi, column("numeric"), column("vectors"), images)

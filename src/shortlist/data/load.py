@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 
 from shortlist.contracts import Features
 from shortlist.data.attributes import askable
@@ -77,6 +78,10 @@ def read_dataset(
         raise SchemaError(
             f'{user_table.name} describes users, and a row of the data set is a session. Leave it out, or set schema.sequence = "user".'
         )
+    if item_table is not None:
+        item_table = item_table.resolved(meaning.of("item"))
+    if user_table is not None:
+        user_table = user_table.resolved(meaning.of("user"))
     row_ids, item_ids, columns = read_events(event_table, meaning)
     if not columns.has_times:
         meaning = replace(meaning, timestamp=None)
@@ -176,7 +181,9 @@ class _Side:
             return None, None
         wanted = self.table.filter(pl.col(ID).is_in(self.ids.implode()))
         encoder = FeatureEncoder.fit(wanted, features)
-        return encoder, encoder.encode(self._aligned(wanted))
+        encoded = encoder.encode(pl.concat([wanted, wanted.clear(1)]))  # the last is of ids that the table lacks
+        rows = self._aligned(wanted.select(ID).with_row_index(ROW))[ROW].fill_null(len(wanted))
+        return encoder, encoded.take(torch.from_numpy(rows.cast(pl.Int64).to_numpy(writable=True)))
 
     def askable(self, id_name: str) -> pl.DataFrame | None:
         """The table's raw columns with the ids, a row for each index from 1; None without a table."""
@@ -194,7 +201,7 @@ class _Side:
         return ids.to_frame().join(table, on=ID, how="left", maintain_order="left")
 
 
-ID = "\0id"
+ID, ROW = "\0id", "\0row"
 
 
 def _join(

@@ -28,7 +28,7 @@ class Table:
     """Rows that may still lie in a file, and what their format says of them.
 
     ``order`` is a column that sorts each sequence's rows, ``features`` the meaning of the columns where the format
-    fixes it. ``read`` reads columns of a text file in less memory, and with other types.
+    fixes it, ``folder`` where its file lies, from which paths in it are meant. ``read`` reads columns of a text file in less memory, and with other types.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Table:
     order: str | None = None
     features: tuple[Feature, ...] | None = None
     read: Read | None = None
+    folder: Path | None = None
 
     @property
     def columns(self) -> Mapping[str, pl.DataType]:
@@ -69,6 +70,22 @@ class Table:
             return read([before.get(name, name) for name in columns], asked).rename(names, strict=False)
 
         return replace(self, rows=self.rows.rename(names), read=None if read is None else read_renamed)
+
+    def resolved(self, features: Iterable[Feature]) -> Table:
+        """The same in memory, paths of pictures and vectors as :meth:`with_paths` has them."""
+        return replace(self, rows=self.with_paths(self.frame, features).lazy(), read=None)
+
+    def with_paths(self, frame: pl.DataFrame, features: Iterable[Feature]) -> pl.DataFrame:
+        """Its rows in ``frame``, with the paths of pictures and vectors that lie beside its file as seen from here."""
+        folder = self.folder
+        if folder is None:
+            return frame
+        files = [feature.name for feature in features if feature.kind in ("image", "vector")]
+        texts = [name for name in files if frame.schema[name] == pl.String]
+        whole = [[_seen_from(folder, path) for path in frame[name]] for name in texts]
+        return frame.with_columns(
+            pl.Series(name, paths, dtype=pl.String) for name, paths in zip(texts, whole, strict=True)
+        )
 
     def collect(self, columns: Iterable[str], *, narrow: Types | None = None) -> pl.DataFrame:
         """The rows of the given columns, in memory and in the file's order.
@@ -125,7 +142,7 @@ def _from_path(path: Path, name: str) -> Table:
         files = sorted(file for file in path.rglob("*") if file.suffix in (".parquet", ".pq"))
         if not files:
             raise DataError(f"The folder {path} has no .parquet files. Give a folder that has, or one file.")
-        return Table(path.name, pl.scan_parquet(files))
+        return Table(path.name, pl.scan_parquet(files), folder=path)
     if not path.is_file():
         siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(
@@ -136,11 +153,20 @@ def _from_path(path: Path, name: str) -> Table:
     with path.open("rb") as file:
         magic = file.read(6)
     if magic[:4] == b"PAR1" or path.suffix in (".parquet", ".pq"):
-        return Table(path.name, pl.scan_parquet(path))
+        return Table(path.name, pl.scan_parquet(path), folder=path.parent)
     if magic == b"ARROW1" or path.suffix in (".arrow", ".ipc", ".feather"):
-        return Table(path.name, pl.scan_ipc(path))
+        return Table(path.name, pl.scan_ipc(path), folder=path.parent)
     text = _guarded(path.name, lambda: scan_text(path))
-    return Table(path.name, text.rows, text.notes, read=text.read)
+    return Table(path.name, text.rows, text.notes, read=text.read, folder=path.parent)
+
+
+def _seen_from(folder: Path, path: str | None) -> str | None:
+    if path is None or path.startswith("["):
+        return path
+    with contextlib.suppress(OSError):  # no path at all, which is said where it is read
+        found = folder / path
+        return str(found) if found.is_file() else path
+    return path
 
 
 def _from_pandas(frame: Any, name: str) -> pl.DataFrame:

@@ -16,7 +16,7 @@ class TreeColumns(nn.Module):
     """The categories (M, F) and numbers (M, G) of M pairs of a request and an item.
 
     Categories are the user, the item and all fields with one value, each from 0 (unknown). Numbers are the numeric
-    columns, a column of 0 or 1 for each value of a multi-hot field, the crossed columns, and the evidence.
+    columns, those of vectors, a column of 0 or 1 for each value of a multi-hot field, the crossed columns, and the evidence.
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -32,6 +32,11 @@ class TreeColumns(nn.Module):
             raise SettingsError(
                 f"The multi-hot fields have {wide:,} values, and trees would read each as a column; at most {MOST_MULTI} may be. "
                 "Raise the features' min_count, give them fewer buckets, leave some out, or use DeepFM or DLRM."
+            )
+        if any(layout.images for layout in layouts):
+            raise SettingsError(
+                "Trees read numbers, and the schema has an image that only a network can see. Give the feature an encoder, which "
+                "makes a vector of it, or use DeepFM or DLRM."
             )
         self.num_categories = self.has_users + self.has_items + sum(len(layout.categorical) for layout in layouts)
 
@@ -94,8 +99,7 @@ def _add(features: Features, layout: FeatureLayout, categories: list[Tensor], nu
     if features.categorical is not None:
         first = torch.tensor(layout.offsets[: len(layout.categorical)], dtype=torch.int32)
         categories.append(features.categorical - first)
-    if features.numeric is not None:
-        numbers.append(features.numeric)
+    numbers += [table for table in (features.numeric, features.vectors) if table is not None]
     for field, size, first_id in zip(
         features.multi, layout.multi, layout.offsets[len(layout.categorical) :], strict=True
     ):

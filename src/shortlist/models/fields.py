@@ -6,14 +6,16 @@ It does not know what a model makes of them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from shortlist.contracts import Catalogue, Examples, Features, Requests
+from shortlist.contracts import Catalogue, Examples, FeatureLayout, Features, Requests
 from shortlist.models.crosses import Crosses
+from shortlist.models.images import ImageTower
 from shortlist.models.item_features import ItemFeatures
 from shortlist.models.layers import Embedding
 
@@ -27,7 +29,8 @@ class Fields(nn.Module):
 
     One table holds them all, each field's rows behind those of the one before, its unknown value first. A multi-hot
     field is the sum or the mean of its values' vectors, 0 where it has none. The vectors of the unknown user and item
-    are 0 and no event teaches them anything.
+    are 0 and no event teaches them anything. A column of vectors is a field by a linear layer, one of thumbnails by a small
+    convolutional network.
     """
 
     def __init__(
@@ -56,13 +59,21 @@ class Fields(nn.Module):
         for own_ids, layout in zip((ids[0], 0, ids[1]), layouts, strict=True):
             fields += [own_ids] if own_ids else []
             fields += () if layout is None else layout.categorical + layout.multi
-        self.num_request_fields = self.has_users + sum(0 if each is None else each.num_fields for each in layouts[:2])
-        self.num_pair_fields = self.has_items + (0 if item_layout is None else item_layout.num_fields)
+        num_fields = [0 if each is None else each.num_fields + each.num_dense for each in layouts]
+        self.num_request_fields = self.has_users + num_fields[0] + num_fields[1]
+        self.num_pair_fields = self.has_items + num_fields[2]
         self.num_request_numbers = sum(0 if each is None else each.numeric for each in layouts[:2])
         self.num_pair_numbers = 0 if item_layout is None else item_layout.numeric
         if self.crosses is not None:
             self.num_pair_numbers += self.crosses.num_numbers
         self.embedding = Embedding(sum(fields), width, sparse=sparse)
+        self.dense = nn.ModuleDict(
+            {
+                owner: DenseFields(layout, width, init=init)
+                for owner, layout in zip(("user", "context", "item"), layouts, strict=True)
+                if layout is not None and layout.num_dense
+            }
+        )
         self._kept: tuple[Any, Tensor, Tensor] | None = None
         with torch.no_grad():
             for rows in torch.split(self.table, fields):
@@ -110,15 +121,17 @@ class Fields(nn.Module):
             assert requests.user is not None
             groups.append(requests.user[:, None])
         parts, numbers = _Parts(groups, []), list[Tensor]()
-        for layout, features, base in (
-            (self.user_layout, requests.user_features, self.user_base),
-            (self.context_layout, requests.context, self.context_base),
+        for owner, layout, features, base in (
+            ("user", self.user_layout, requests.user_features, self.user_base),
+            ("context", self.context_layout, requests.context, self.context_base),
         ):
             if layout is not None:
                 given = (
                     Features.unknown(layout, len(requests), device=self.table.device) if features is None else features
                 )
                 parts.add(given, base)
+                if owner in self.dense:
+                    parts.dense += self.dense[owner](given)
                 if given.numeric is not None:
                     numbers.append(given.numeric)
         return self._vectors(parts, len(requests)), self._numbers(numbers, len(requests))
@@ -149,18 +162,27 @@ class Fields(nn.Module):
         """Vectors (N, F, D) and numbers (N, G) of items (N,)."""
         numbers, parts = list[Tensor](), _Parts([items[:, None] + self.item_base] if self.has_items else [], [])
         if self.item_features is not None:
-            features = self.item_features.take(items)
+            features = replace(self.item_features.features, vectors=None, images=()).take(items)
             parts.add(features, self.feature_base)
             if features.numeric is not None:
                 numbers.append(features.numeric)
+            if "item" in self.dense:  # an item that comes several times is looked at once
+                distinct, places = torch.unique(items, return_inverse=True)
+                whole = replace(self.item_features.features, categorical=None, multi=(), numeric=None).take(distinct)
+                parts.dense += [field[places] for field in self.dense["item"](whole)]
         return self._vectors(parts, len(items)), self._numbers(numbers, len(items))
 
     def _prepared(self, features: ItemFeatures) -> tuple[Tensor, Tensor] | None:
-        """What :meth:`_items` says of every item, kept as long as the table is as it was; None where it takes much memory."""
+        """What :meth:`_items` says of every item, kept as long as the weights are as they were; None where it takes much memory.
+
+        Thumbnails are always worth it: to look at one again takes longer than all else.
+        """
         num = len(features)
-        if num * (self.num_pair_fields * self.width + self.num_pair_numbers) * 4 > PREPARED_BYTES:
+        size = num * (self.num_pair_fields * self.width + self.num_pair_numbers) * 4
+        if size > PREPARED_BYTES and not features.layout.images:
             return None
-        state = (self.table.data_ptr(), self.table._version, self.table.dtype)
+        weights = (self.table, *self.dense.parameters())
+        state = tuple((weight.data_ptr(), weight._version, weight.dtype) for weight in weights)
         if self._kept is None or self._kept[0] != state:
             self._kept = (state, *self._items(torch.arange(num, device=self.table.device)))
         return self._kept[1:]
@@ -175,6 +197,7 @@ class Fields(nn.Module):
                 values, self.table, offsets, mode=self.bags, sparse=self.embedding.sparse, include_last_offset=True
             )
             found.append(bag[:, None])
+        found += [field[:, None].to(found[0].dtype) if found else field[:, None] for field in parts.dense]
         if not found:
             return self.table.new_zeros(num, 0, self.width)
         return found[0] if len(found) == 1 else torch.cat(found, dim=1)
@@ -183,11 +206,32 @@ class Fields(nn.Module):
         return torch.cat(found, dim=1) if found else self.table.new_zeros(num, 0)
 
 
+class DenseFields(nn.Module):
+    """The columns of vectors and thumbnails of one owner as field vectors."""
+
+    def __init__(self, layout: FeatureLayout, width: int, *, init: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.widths = list(layout.vectors)
+        self.vectors = nn.ModuleList(nn.Linear(each, width) for each in layout.vectors)
+        self.images = nn.ModuleList(ImageTower(width) for _ in layout.images)
+        with torch.no_grad():
+            for layer in (*self.vectors, *(tower.last for tower in self.images)):
+                assert isinstance(layer, nn.Linear)
+                init(layer.weight.T)  # a row for each input, like a table's
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Features) -> list[Tensor]:
+        """A vector (N, D) for each column."""
+        columns = [] if features.vectors is None else torch.split(features.vectors, self.widths, dim=1)
+        found = [layer(column) for layer, column in zip(self.vectors, columns, strict=True)]
+        return found + [tower(images) for tower, images in zip(self.images, features.images, strict=True)]
+
+
 class _Parts:
-    """Ids of the single-valued fields (N, F) and the bags of the multi-hot ones, in the ids of one table."""
+    """Ids of the single-valued fields (N, F), the bags of the multi-hot ones, in the ids of one table, and vectors (N, D)."""
 
     def __init__(self, ids: list[Tensor], bags: list[tuple[Tensor, Tensor]]) -> None:
-        self.ids, self.bags = ids, bags
+        self.ids, self.bags, self.dense = ids, bags, list[Tensor]()
 
     def add(self, features: Features, base: int) -> None:
         """Add the columns of ``features`` whose ids begin at ``base``."""

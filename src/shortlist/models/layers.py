@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from shortlist.contracts import FeatureLayout, Features
 from shortlist.models.dropout import Dropout
+from shortlist.models.images import ImageTower
 
 
 class Embedding(nn.Embedding):
@@ -101,14 +102,17 @@ class Table(nn.Module):
 class FeatureEmbedding(nn.Module):
     """Feature rows to vectors of one width: the sum of what every field says.
 
-    Each categorical value has a vector, a multi-hot field gives the mean of its values' vectors, and the numeric columns
-    go through one linear layer. All ids share one fused table (see :class:`FeatureLayout`).
+    Each categorical value has a vector, a multi-hot field gives the mean of its values' vectors, the numeric columns go
+    through one linear layer, the vectors through another, and thumbnails through a small convolutional network. All ids
+    share one fused table (see :class:`FeatureLayout`).
     """
 
     def __init__(self, layout: FeatureLayout, width: int, *, std: float) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.empty(layout.num_ids, width).normal_(std=std)) if layout.num_ids else None
         self.numeric = nn.Linear(layout.numeric, width) if layout.numeric else None
+        self.vectors = nn.Linear(sum(layout.vectors), width) if layout.vectors else None
+        self.images = nn.ModuleList(ImageTower(width) for _ in layout.images)
 
     def forward(self, features: Features) -> Tensor:
         """Vectors (N, D) of N rows."""
@@ -124,6 +128,9 @@ class FeatureEmbedding(nn.Module):
                 parts.append(bag)
         if self.numeric is not None and features.numeric is not None:
             parts.append(self.numeric(features.numeric))
+        if self.vectors is not None and features.vectors is not None:
+            parts.append(self.vectors(features.vectors))
+        parts += [tower(images) for tower, images in zip(self.images, features.images, strict=True)]
         return torch.stack(parts).sum(0)
 
 

@@ -8,34 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shortlist.contracts import Catalogue, Examples, Requests, Sampling
-from shortlist.errors import SettingsError
+from shortlist.errors import SettingsError, check_choices, check_ranges
 from shortlist.models import losses
 from shortlist.models.item_features import ItemFeatures
 from shortlist.models.layers import FeatureEmbedding, Table, mlp
+
+Pooling = Literal["recency", "attention"]
 
 
 @dataclass(frozen=True, slots=True)
 class TwoTower:
     """Settings of the two-tower model.
 
-    The user tower joins the user's id, features and the last ``history`` items, weighted by learned recency; the item
-    tower joins the item's id and features. ``hidden`` are the widths of the towers' hidden layers. The loss is a softmax
+    The user tower joins the user's id, features, the request's context, and the last ``history`` items as one mean:
+    weighted by learned recency, or with ``pooling="attention"`` also by how well each item's vector answers a learned query.
+    The item tower joins the item's id and features. ``hidden`` are the widths of the towers' hidden layers. The loss is a softmax
     over the other positives of the batch and ``negatives`` uniform items, each corrected by its log chance of being
     there; scores are cosines divided by ``temperature``. With ``hard_negatives`` a request is also compared with that many
-    of the best ``hard_pool`` wrong answers that the model itself would give after ``hard_after`` epochs. ``id_dropout`` hides that share of user ids in training, so
-    that users without one are served by their features and history.
+    of the best ``hard_pool`` wrong answers that the model itself would give after ``hard_after`` epochs. ``id_dropout``
+    hides that share of user ids in training, so that users without one are served by their features and history, and of
+    the ids of items with features (Volkovs et al. 2017, "DropoutNet"). Items that training does not meet have their
+    features alone.
     """
 
     embedding_dim: int = 64
     hidden: tuple[int, ...] = (128,)
     history: int = 50
+    pooling: Pooling = "recency"
     negatives: int = 1024
     hard_negatives: int = 0
     hard_pool: int = 100
@@ -49,6 +55,8 @@ class TwoTower:
     def __post_init__(self) -> None:
         if self.temperature <= 0:
             raise SettingsError(f"TwoTower.temperature is {self.temperature}. It is a number above 0.")
+        check_ranges(self, shares=("id_dropout",))
+        check_choices(self, {"pooling": Pooling})
 
     @property
     def sampling(self) -> Sampling:
@@ -78,6 +86,11 @@ class TwoTowerNetwork(nn.Module):
         self.items = Table(catalogue.num_items, width, std=std)
         self.users = Table(catalogue.num_users, width, std=std)
         self.recency = nn.Parameter(-torch.log1p(torch.arange(settings.history))) if settings.history else None
+        self.query = None
+        if settings.history and settings.pooling == "attention":
+            self.query = nn.Parameter(torch.empty(width).normal_(std=width**-0.5))
+        self.unmet: Tensor
+        self.register_buffer("unmet", torch.zeros(catalogue.num_items + 1, dtype=torch.bool), persistent=False)
         layouts = {
             "item": None if catalogue.item_features is None else catalogue.item_features.layout,
             "user": catalogue.user_features,
@@ -102,13 +115,17 @@ class TwoTowerNetwork(nn.Module):
         """Treat the users (N,) as unknown: training will not meet them."""
         self.users.forget(users)
 
+    def forget_items(self, items: Tensor) -> None:
+        """Let the items (N,), which training will not meet, be known by their features alone."""
+        if "item" in self.features:  # else as negatives they learn at least that nobody wanted them
+            self.items.forget(items)
+            self.unmet[items] = True
+
     def embed_requests(self, requests: Requests) -> Tensor:
         """Vectors (B, D) of length 1."""
         assert requests.user is not None
         user = requests.user
-        if self.training and self.settings.id_dropout:
-            user = user.masked_fill(torch.rand(len(user), device=user.device) < self.settings.id_dropout, 0)
-        parts = [self.users.lookup(user)]
+        parts = [self.users.lookup(self._dropped(user))]
         if self.recency is not None:
             assert requests.history is not None
             assert requests.length is not None
@@ -125,31 +142,51 @@ class TwoTowerNetwork(nn.Module):
     def embed_items(self, items: Tensor) -> Tensor:
         """Vectors (…, D) of length 1 for items (…)."""
         flat = items.reshape(-1)
-        vectors = self.items.lookup(flat)
+        if self.item_features is None or not self.item_features.layout.images:
+            return self._embed_items(flat).reshape(*items.shape, -1)
+        distinct, places = torch.unique(flat, return_inverse=True)  # a picture that comes again is not looked at again
+        return self._embed_items(distinct)[places].reshape(*items.shape, -1)
+
+    def _embed_items(self, items: Tensor) -> Tensor:
         if "item" in self.features:
             assert self.item_features is not None
-            vectors = vectors + self.features["item"](self.item_features.take(flat))
-        vectors = vectors + self.item_tower(vectors)
-        return F.normalize(vectors, dim=1).reshape(*items.shape, -1)
+            ids = self._dropped(items.masked_fill(self.unmet[items], 0))
+            vectors = self.items.lookup(ids) + self.features["item"](self.item_features.take(items))
+        else:
+            vectors = self.items.lookup(items)
+        return F.normalize(vectors + self.item_tower(vectors), dim=1)
+
+    def _dropped(self, ids: Tensor) -> Tensor:
+        """The ids (N,), in training some of them as unknown."""
+        if not self.training or not self.settings.id_dropout:
+            return ids
+        return ids.masked_fill(torch.rand(len(ids), device=ids.device) < self.settings.id_dropout, 0)
 
     def loss(self, examples: Examples) -> Tensor:
         """Softmax over the batch's items and the uniform negatives, corrected for how often each is drawn."""
         assert examples.negatives is not None
         assert examples.target_column is not None
+        masked, unmet = examples.also_positive, self.unmet[examples.negatives]  # (B, N), (N,)
+        if unmet.any():  # that nobody took an item yet says nothing of those that are like it
+            masked = unmet.expand(len(examples), -1) if masked is None else unmet | masked
         return losses.sampled_softmax(
             self.embed_requests(examples.requests),  # (B, D)
             self.embed_items(examples.negatives),  # (N, D)
             examples.target_column,
             temperature=self.settings.temperature,
             log_prob=examples.negatives_log_prob,
-            masked=examples.also_positive,
+            masked=masked,
             weights=None if examples.weights is None else examples.weights[:, 0],
         )
 
     def _pool(self, history: Tensor, length: Tensor, recency: Tensor) -> Tensor:
-        """The history (B, T) as one vector (B, D): a mean weighted by how recent each item is."""
+        """The history (B, T) as one vector (B, D): a mean weighted by how recent each item is, and by what it is."""
         if history.shape[1] == 0:
             return history.new_zeros(len(history), self.settings.embedding_dim, dtype=torch.float32)
         age = length[:, None] - 1 - torch.arange(history.shape[1], device=history.device)  # (B, T), 0 = the newest
-        weights = torch.exp(recency[age.clamp(min=0, max=len(recency) - 1)]) * (history > 0)
+        logits = recency[age.clamp(min=0, max=len(recency) - 1)]  # (B, T)
+        if self.query is not None:
+            logits = logits + self.items.lookup(history) @ self.query
+            logits = logits - logits.detach().amax(1, keepdim=True)
+        weights = torch.exp(logits) * (history > 0)
         return self.items.pool(history, weights / weights.sum(1, keepdim=True).clamp(min=1e-9))

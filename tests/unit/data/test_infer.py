@@ -69,12 +69,45 @@ def test_item_columns_become_features_by_their_values_and_others_are_named_with_
         "used": "categorical",
         "tags": "multi",
         "parts": "multi",
+        "vector": "vector",
     }
     assert schema.title == "Name"
     left_out = next(note for note in notes if "left out" in note)
-    assert "vector (vectors are not read yet)" in left_out
     assert "text (nearly every row has another value)" in left_out
     assert "shop (it has one value)" in left_out
+
+
+def test_texts_to_be_read_vectors_and_pictures_are_told_from_names_and_codes(tmp_path):
+    (tmp_path / "0.png").write_bytes(b"")
+    (tmp_path / "0.npy").write_bytes(b"")
+    rows = range(100)
+    columns = {
+        "about": [f"this is a long description of thing {row}" for row in rows],
+        "slogan": ["buy two of them and get one more", "one of a kind, and never seen before"] * 50,
+        "array": pl.Series([[0.5, row] for row in rows], dtype=pl.Array(pl.Float32, 2)),
+        "ragged": [[0.5] * (1 + row % 2) for row in rows],
+        "bytes": [b"\x89PNG and so on"] * 100,
+        "blob": [b"anything"] * 100,
+        "file": [str(tmp_path / f"{row}.png") for row in rows],
+        "vector_file": [str(tmp_path / f"{row}.npy") for row in rows],
+        "lost": [f"nowhere/{row}.JPG" for row in rows],
+    }
+    schema, notes = infer(EVENTS, items=pl.DataFrame({"itemid": rows, **columns}))
+    assert {feature.name: feature.kind for feature in schema.of("item")} == {
+        "about": "text",
+        "slogan": "categorical",
+        "array": "vector",
+        "bytes": "image",
+        "file": "image",
+        "vector_file": "vector",
+    }
+    left_out = next(note for note in notes if "left out" in note)
+    for words in (
+        "ragged (its lists of numbers differ",
+        "blob (its bytes are no",
+        "lost (there is no file nowhere/0.JPG)",
+    ):
+        assert words in left_out
 
 
 def test_columns_of_the_events_become_context_only_when_named():
