@@ -113,6 +113,10 @@ class FeatureEmbedding(nn.Module):
         self.numeric = nn.Linear(layout.numeric, width) if layout.numeric else None
         self.vectors = nn.Linear(sum(layout.vectors), width) if layout.vectors else None
         self.images = nn.ModuleList(ImageTower(width) for _ in layout.images)
+        for layer in (self.vectors, *(tower.last for tower in self.images)):
+            if isinstance(layer, nn.Linear):  # begin as loud as a category, or ids have to shout them down
+                nn.init.normal_(layer.weight, std=std * layer.in_features**-0.5)
+                nn.init.zeros_(layer.bias)
 
     def forward(self, features: Features) -> Tensor:
         """Vectors (N, D) of N rows."""
