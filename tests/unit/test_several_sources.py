@@ -187,6 +187,15 @@ def test_every_ranker_learns_from_several_sources(dataset: Dataset, models: list
     assert len(Recommender(models[:2], ranker=fitted, candidates=12).recommend(USERS, k=3)) == 36
 
 
+def test_trees_learn_from_several_sources(dataset: Dataset, models: list[Model]) -> None:
+    pytest.importorskip("lightgbm", reason='needs the extra: pip install "shortlist[trees]"')
+    _, later = hold_back(dataset)
+    settings, training = sl.LightGBM(trees=2, leaves=4, min_rows=2), sl.Training(epochs=2, patience=None)
+    fitted = sl.fit(settings, later, training=training, candidates_from=models, candidates=12)
+    assert fitted.catalogue.evidence == 9
+    assert len(Recommender(models, ranker=fitted, candidates=12).recommend(USERS, k=3)) == 36
+
+
 def test_a_ranker_of_other_sources_is_refused(ranked: Recommender, models: list[Model]) -> None:
     with pytest.raises(RequestError, match="another number of sources than the 2 given"):
         Recommender(models[:2], ranker=ranked.funnel.ranker)
