@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from shortlist.candidates import Candidates, Filter
@@ -51,6 +52,22 @@ class Requests:
             part = getattr(self, name)
             taken[name] = None if part is None else part.take(rows) if isinstance(part, Features) else part[rows]
         return Requests(**taken)
+
+    def latest(self, steps: int) -> Requests:
+        """The same with the last ``steps`` events of each history: what a model with that window asks for by itself."""
+        if self.history is None or self.length is None or self.history.shape[1] <= steps:
+            return self
+        if steps == 0:
+            return replace(self, history=None, length=None, history_time=None)
+        length = self.length.clamp(max=steps)
+        step = torch.arange(steps, device=length.device)
+        places = (self.length - length)[:, None] + step  # (B, T')
+        kept = step < length[:, None]
+        history, time = (
+            None if values is None else values.gather(1, places).masked_fill(~kept, 0)
+            for values in (self.history, self.history_time)
+        )
+        return replace(self, history=history, length=length, history_time=time)
 
 
 @dataclass(frozen=True, slots=True)

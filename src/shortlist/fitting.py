@@ -282,7 +282,9 @@ def _candidate_lists(funnel: Funnel, train: Dataset, *, batch_size: int, seed: i
             "learn from. Ask for more candidates, or fit a better retriever."
         )
     rows = max(batch_size // 16, 32)  # a list has hundreds of items
-    return ListBatches(requests.take(useful), lists.take(useful), wanted[useful].float(), batch_size=rows, seed=seed)
+    assert funnel.ranker is not None
+    known = requests.take(useful).latest(funnel.ranker.history)
+    return ListBatches(known, lists.take(useful), wanted[useful].float(), batch_size=rows, seed=seed)
 
 
 def _join(parts: list[Candidates]) -> Candidates:

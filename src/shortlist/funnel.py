@@ -149,11 +149,11 @@ class Funnel:
         """The best ``k`` of the candidates in the ranker's order, or without one in theirs."""
         if self.ranker is None:
             return Candidates(candidates.items[:, :k], candidates.scores[:, :k])
-        network = self.ranker.network.eval()
+        network, known = self.ranker.network.eval(), requests.latest(self.ranker.history)
         if isinstance(network, Ranker):
-            scores = network.score(requests, candidates)
+            scores = network.score(known, candidates)
         else:
-            scores = pair_scores(network, requests, candidates.items)
+            scores = pair_scores(network, known, candidates.items)
         # Where nothing is known of the user, a ranker of a retriever's candidates has nothing to say of popular items.
         scores = torch.where(self.can_serve(requests)[:, None], scores, candidates.scores)
         return replace(candidates.reorder(scores, k), evidence=None)

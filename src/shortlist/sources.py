@@ -42,11 +42,11 @@ class Source:
 
     def can_serve(self, requests: Requests) -> Tensor:
         """Of which requests (B,) the model knows enough."""
-        return cast("Retriever | CandidateSource", self.model.network).can_serve(requests)
+        return cast("Retriever | CandidateSource", self.model.network).can_serve(requests.latest(self.model.history))
 
     def search(self, requests: Requests, k: int, *, filter: Filter | None = None) -> Candidates:
         """The model's best ``k`` (B, k)."""
-        network = self.model.network.eval()
+        network, requests = self.model.network.eval(), requests.latest(self.model.history)
         if isinstance(network, Retriever):
             assert self.index is not None
             return self.index.search(network.embed_requests(requests), k, filter=filter)

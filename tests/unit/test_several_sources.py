@@ -73,6 +73,29 @@ def test_evidence_says_what_each_source_found(dataset: Dataset, models: list[Mod
         assert torch.equal(found.evidence[..., 3 * number + 1][flags.bool()], at.float())
 
 
+def test_no_part_sees_more_history_than_it_asks_for(dataset: Dataset, models: list[Model]) -> None:
+    """Beside one that looks far back, a source says what it says alone, and so does a ranker."""
+    far = sl.fit(sl.ItemKNN(history=100), models[0].dataset)
+    together = Recommender([models[0], far], history=dataset)
+    assert together.funnel.history == 100
+    alone = Recommender(models[0], history=dataset)
+    wide, narrow = request(together, USERS), request(alone, USERS)
+    assert wide.history is not None
+    assert wide.history.shape[1] > models[0].history
+    seen = wide.latest(models[0].history)
+    for name in ("history", "length", "history_time"):
+        assert torch.equal(getattr(seen, name), getattr(narrow, name)), name
+    both = [funnel.sources[0].search(asked, 9) for funnel, asked in ((together.funnel, wide), (alone.funnel, narrow))]
+    assert torch.equal(both[0].items, both[1].items)
+    assert torch.equal(both[0].scores, both[1].scores)
+    ranker = sl.fit(sl.CrossAttention(embedding_dim=8, history=3), dataset, training=QUICK)
+    ranked = [
+        Recommender(models[2], ranker=ranker, history=dataset).funnel.shortlist(asked, k=9).ranked.items
+        for asked in (wide, wide.latest(3))
+    ]
+    assert torch.equal(ranked[0], ranked[1])
+
+
 def test_an_item_that_one_source_alone_found_can_win(dataset: Dataset, models: list[Model]) -> None:
     """A ranker that trusts the second source's flag alone puts first what only that source found."""
 
@@ -162,6 +185,15 @@ def test_every_ranker_learns_from_several_sources(dataset: Dataset, models: list
     fitted = sl.fit(ranker, later, training=QUICK, candidates_from=models[:2], candidates=12)  # type: ignore[arg-type]
     assert fitted.catalogue.evidence == 6
     assert len(Recommender(models[:2], ranker=fitted, candidates=12).recommend(USERS, k=3)) == 36
+
+
+def test_trees_learn_from_several_sources(dataset: Dataset, models: list[Model]) -> None:
+    pytest.importorskip("lightgbm", reason='needs the extra: pip install "shortlist[trees]"')
+    _, later = hold_back(dataset)
+    settings, training = sl.LightGBM(trees=2, leaves=4, min_rows=2), sl.Training(epochs=2, patience=None)
+    fitted = sl.fit(settings, later, training=training, candidates_from=models, candidates=12)
+    assert fitted.catalogue.evidence == 9
+    assert len(Recommender(models, ranker=fitted, candidates=12).recommend(USERS, k=3)) == 36
 
 
 def test_a_ranker_of_other_sources_is_refused(ranked: Recommender, models: list[Model]) -> None:

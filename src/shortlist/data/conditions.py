@@ -40,7 +40,7 @@ def fulfilled(
     try:
         told = frame.with_columns(texts.cast(pl.String)).select(condition.alias("told")).to_series()
     except pl.exceptions.PolarsError as cause:
-        raise error(f"{what} cannot be computed: {cause}") from cause
+        raise error(f"{what} cannot be computed: {str(cause).splitlines()[0]}.") from cause
     if told.dtype != pl.Boolean or len(told) != len(frame):
         raise error(f'{what} must say true or false of each {each}, as "{example}" does.')
     return told.fill_null(value=False)
