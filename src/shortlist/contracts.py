@@ -7,7 +7,7 @@ D embedding width, E kinds of evidence. Index 0 is unknown/padding for users and
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ When = Literal["first", "each"]  # a part is asked once per row, before its firs
 __all__ = [
     "Batches", "CandidateSource", "Candidates", "Catalogue", "CountsEvents", "DecaysWeights", "EvaluationBatch", "Examples", "FeatureLayout",
     "Features", "Filter", "Grown", "Interactions", "ItemIndex", "LearnsUsers", "ModelSettings", "Pretrained", "Ragged", "Ranker",
-    "Requests", "Retriever", "Sampling", "Solver", "Stages", "Trainable", "When",
+    "Requests", "Retriever", "Sampling", "SearchSpeed", "Solver", "Stages", "Trainable", "When",
 ]  # fmt: skip
 
 
@@ -88,6 +88,7 @@ class Stages:
     retrieved: Candidates
     filtered: Candidates
     ranked: Candidates
+    seconds: Mapping[str, float] = field(default_factory=dict)  # each step's, for all requests together
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class EvaluationBatch:
     targets: Tensor  # (B, S) item indices, padded with 0
     filter: Filter
     history_size: Tensor  # (B,) events known of each user
+    unknown: Tensor | None = None  # (B,) how many more items came next that no vocabulary has; None: there are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,16 @@ class Ranker(Protocol):
     def score(self, requests: Requests, candidates: Candidates, /) -> Tensor: ...  # (B, C) raw scores
 
 
+@dataclass(frozen=True, slots=True)
+class SearchSpeed:
+    """How well and how fast an index answers with one setting of its effort."""
+
+    setting: str
+    recall: float  # of the exact k best, the part that was found
+    queries_per_s: float  # all queries in one call
+    is_used: bool  # this is how the index is searched now
+
+
 class ItemIndex(Protocol):
     """Maximum inner product search over item vectors, by item index."""
 
@@ -237,6 +249,10 @@ class ItemIndex(Protocol):
     def remove(self, items: Tensor) -> None: ...
 
     def __len__(self) -> int: ...
+
+    def alive(self) -> tuple[Tensor, Tensor]: ...  # items (n,) it can answer, and their vectors (n, D)
+
+    def sweep(self) -> tuple[SearchSpeed, ...]: ...  # by other settings of its effort than its own, too
 
     @property
     def report(self) -> object: ...  # what was measured of it: recall against exact search, speed, size

@@ -5,7 +5,9 @@ It does not know ids. Evaluation, batch and HTTP all go through :meth:`Funnel.sh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 import torch
@@ -13,7 +15,8 @@ from torch import Tensor
 
 from shortlist.contracts import Candidates, CandidateSource, Filter, ItemIndex, Ranker, Requests, Retriever, Stages
 from shortlist.errors import RequestError
-from shortlist.index import AnyIndex, choose
+from shortlist.evaluation import Steps
+from shortlist.index import AnyIndex, Exact, choose
 from shortlist.model import Model, pair_scores
 from shortlist.models.popularity import Popularity, PopularityNetwork
 
@@ -55,7 +58,7 @@ class Funnel:
         if isinstance(retriever.network, Retriever):
             settings = choose(retriever.dataset.num_items) if index == "auto" else index
             items = torch.arange(1, retriever.dataset.num_items + 1)
-            built = settings.build(items, retriever.vectors(), queries=_queries(retriever))
+            built = settings.build(items, retriever.vectors(), queries=training_queries(retriever))
         fallback = PopularityNetwork(Popularity(), retriever.catalogue)
         fallback.solve(retriever.dataset.positives().events)
         return cls(retriever, built, settings, ranker, candidates, fallback)
@@ -65,26 +68,59 @@ class Funnel:
         """How many events of history a request carries, for the longest-sighted part."""
         return max(part.history for part in (self.retriever, self.ranker) if part is not None)
 
-    @torch.inference_mode()
-    def shortlist(self, requests: Requests, *, k: int, filter: Filter | None = None) -> Stages:
-        """The ``k`` best items (B, k) of B requests, after each step."""
-        retrieved = self.retrieve(requests, k if self.ranker is None else max(k, self.candidates), filter=filter)
-        if self.ranker is None:
-            ranked = Candidates(retrieved.items[:, :k], retrieved.scores[:, :k])
-            return Stages(retrieved, retrieved, ranked)
-        # Where nothing is known of the user, a ranker of a retriever's candidates has nothing to say of popular items.
-        scores = torch.where(self.can_serve(requests)[:, None], self._rank(requests, retrieved), retrieved.scores)
-        return Stages(retrieved, retrieved, replace(retrieved.reorder(scores, k), evidence=None))
+    @property
+    def is_exact(self) -> bool:
+        """Whether its search scores every item."""
+        return self.index is None or isinstance(self.index_settings, Exact)
+
+    def exact(self) -> Funnel:
+        """The same with every item scored: what it would find if its index missed nothing."""
+        if self.index is None or self.is_exact:
+            return self
+        return replace(self, index=Exact().build(*self.index.alive()), index_settings=Exact())
+
+    def steps(self, *, run_exact: bool) -> Steps:
+        """What evaluation is told of it; with ``run_exact`` also how to search exactly beside an approximate index."""
+        num_items, catalogue = self.retriever.dataset.num_items, None
+        if self.index is not None and len(self.index) < num_items:
+            catalogue = torch.zeros(num_items + 1, dtype=torch.bool)
+            catalogue[self.index.alive()[0]] = True
+        exact = self.exact().retrieve if run_exact and not self.is_exact else None
+        return Steps(self.ranker is not None, self.is_exact, exact, catalogue)
 
     @torch.inference_mode()
-    def retrieve(self, requests: Requests, k: int, *, filter: Filter | None = None) -> Candidates:
-        """The retriever's best ``k``, with its score and rank as evidence; popular items where nothing is known."""
+    def shortlist(self, requests: Requests, *, k: int, filter: Filter | None = None) -> Stages:
+        """The ``k`` best items (B, k) of B requests, after each step; the filter acts inside the search, before its cut."""
+        lap = _Laps()
+        width = k if self.ranker is None else max(k, self.candidates)
+        retrieved = self.retrieve(requests, width, filter=filter, lap=lap)
+        if self.ranker is None:
+            ranked = Candidates(retrieved.items[:, :k], retrieved.scores[:, :k])
+            return Stages(retrieved, retrieved, ranked, lap.seconds)
+        # Where nothing is known of the user, a ranker of a retriever's candidates has nothing to say of popular items.
+        scores = torch.where(self.can_serve(requests)[:, None], self._rank(requests, retrieved), retrieved.scores)
+        ranked = replace(retrieved.reorder(scores, k), evidence=None)
+        lap("rank")
+        return Stages(retrieved, retrieved, ranked, lap.seconds)
+
+    @torch.inference_mode()
+    def retrieve(
+        self, requests: Requests, k: int, *, filter: Filter | None = None, lap: Callable[[str], None] | None = None
+    ) -> Candidates:
+        """The retriever's best ``k``, with its score and rank as evidence; popular items where nothing is known.
+
+        ``lap`` is told the name of each step when it is done.
+        """
+        lap = _Laps() if lap is None else lap
         network = self.retriever.network.eval()
         if isinstance(network, Retriever):
             assert self.index is not None
-            found = self.index.search(network.embed_requests(requests), k, filter=filter)
+            queries = network.embed_requests(requests)
+            lap("embed")
+            found = self.index.search(queries, k, filter=filter)
         else:
             found = cast("CandidateSource", network).search(requests, k, filter=filter)
+        lap("search")
         served = self.can_serve(requests)
         if not bool(served.all()):
             rows = (~served).nonzero().squeeze(1)
@@ -92,7 +128,9 @@ class Funnel:
             found = _with_rows(found, rows, popular)
         found = self._filled(requests, found, k, filter)
         ranks = torch.arange(k, dtype=torch.float32).expand_as(found.scores)
-        return replace(found, evidence=torch.stack((found.scores, ranks), dim=2))
+        found = replace(found, evidence=torch.stack((found.scores, ranks), dim=2))
+        lap("fill")
+        return found
 
     def _filled(self, requests: Requests, found: Candidates, k: int, filter: Filter | None) -> Candidates:
         """Popular items in the slots that a source left empty (item-kNN, where nothing is similar), below what it found."""
@@ -121,13 +159,26 @@ class Funnel:
         return pair_scores(network, requests, candidates.items)
 
 
+@dataclass(slots=True)
+class _Laps:
+    """The seconds between calls, by the name of the step that ends with the call."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    last: float = field(default_factory=time.perf_counter)
+
+    def __call__(self, step: str) -> None:
+        now = time.perf_counter()
+        self.seconds[step] = now - self.last
+        self.last = now
+
+
 def _with_rows(found: Candidates, rows: Tensor, others: Candidates) -> Candidates:
     """``found`` with the answers of ``rows`` (N,) replaced by ``others`` (N, k)."""
     return Candidates(found.items.index_copy(0, rows, others.items), found.scores.index_copy(0, rows, others.scores))
 
 
 @torch.inference_mode()
-def _queries(retriever: Model) -> Tensor | None:
+def training_queries(retriever: Model) -> Tensor | None:
     """What some of the training users would be searched by (Q, D): real queries to tune and measure an index with."""
     rows = (retriever.dataset.events.lengths > 0).nonzero().squeeze(1)
     if not len(rows):

@@ -192,7 +192,7 @@ def test_segments_of_items_look_only_at_their_own_targets(batch: MakeBatch, by_s
         for segment in report.segments
         if segment.of == "items"
     }
-    assert found == {"head": (1, 0.0), "tail": (1, 1.0), "unseen": (1, 1.0)}
+    assert found == {"head": (1, 0.0), "tail": (1, 1.0), "cold": (1, 1.0)}
 
 
 def test_the_stages_show_where_targets_are_lost(batch: MakeBatch) -> None:

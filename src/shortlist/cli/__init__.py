@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -10,20 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from shortlist.cli.judging import evaluate, report
+from shortlist.cli.printing import as_json_option, print_frame, print_json
 from shortlist.errors import DataError, RequestError, SettingsError, ShortlistError, ShortlistWarning
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from shortlist.evaluation import Report
-
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="shortlist")
 def app() -> None:
     """Deep recommenders, from raw events to a ranked shortlist."""
+
+
+app.add_command(evaluate)
+app.add_command(report)
 
 
 @app.command()
@@ -34,14 +35,14 @@ def app() -> None:
     show_default=True,
     help="The bundle to write.",
 )
-@_as_json
+@as_json_option
 def demo(out: Path, as_json: bool) -> None:
     """Make a small shop, train on it, evaluate, and show one user's shortlist."""
     from shortlist.demo import run_demo
 
     result = run_demo(out, show=not as_json)
     if as_json:
-        _print_json(result.to_dict())
+        print_json(result.to_dict())
     else:
         click.echo(str(result))
 
@@ -62,7 +63,7 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option(
     "--run-dir", type=click.Path(path_type=Path), help="Where logs and checkpoints go; a killed run resumes from there."
 )
-@_as_json
+@as_json_option
 def train(
     events: str,
     items: str | None,
@@ -95,24 +96,24 @@ def train(
             )
         model = workflow.run_table(prepared, settings, run_dir=run_dir, show=not as_json)
         model.save(out)
-        report: Report | str | None = None
+        judged: Report | str | None = None
         if prepared.test is not None:
             try:
-                report = workflow.evaluate_table(model, prepared.test)
+                judged = workflow.evaluate_table(model, prepared.test)
             except DataError as error:
-                report = f"not evaluated: {error}"
+                judged = f"not evaluated: {error}"
         if as_json:
-            _print_json(
-                {"bundle": str(out), "test": report if report is None or isinstance(report, str) else report.to_dict()}
+            print_json(
+                {"bundle": str(out), "test": judged if judged is None or isinstance(judged, str) else judged.to_dict()}
             )
             return
-        click.echo(f"\n{report or ''}\nWrote {out}. Next:\n  shortlist score {out} ROWS --out scores.parquet")
+        click.echo(f"\n{judged or ''}\nWrote {out}. Next:\n  shortlist score {out} ROWS --out scores.parquet")
         return
     recommender = workflow.run(prepared, settings, run_dir=run_dir, show=not as_json)
     recommender.save(out)
     built = None if recommender.funnel.index is None else recommender.funnel.index.report
     if as_json:
-        _print_json(
+        print_json(
             {
                 "bundle": str(out),
                 "notes": list(prepared.dataset.notes),
@@ -130,37 +131,13 @@ def train(
 
 @app.command()
 @click.argument("bundle")
-@click.argument("events", required=False)
-@click.option(
-    "--metrics", default="hr@10,ndcg@10,recall@20,mrr@10,coverage@10", show_default=True, help="Separated by commas."
-)
-@click.option("--repeats", is_flag=True, help="Items that the user has met may be found again.")
-@click.option("--out", type=click.Path(path_type=Path), help="Also write the report as JSON.")
-@_as_json
-def evaluate(bundle: str, events: str | None, metrics: str, repeats: bool, out: Path | None, as_json: bool) -> None:
-    """Evaluate BUNDLE on the part kept from its training (or on later EVENTS), beside popularity, item-kNN and ALS."""
-    from shortlist import workflow
-
-    standing = workflow.evaluate_bundle(
-        workflow.load(bundle), events=events, metrics=metrics.split(","), exclude_seen=not repeats
-    )
-    if out is not None:
-        standing.reports["bundle"].save(out)
-    if as_json:
-        _print_json({name: report.to_dict() for name, report in standing.reports.items()})
-    else:
-        click.echo(str(standing))
-
-
-@app.command()
-@click.argument("bundle")
 @click.option("--user", "users", multiple=True, help="A user's id; may be given several times.")
 @click.option("--all", "everyone", is_flag=True, help="Every user with events.")
 @click.option("--events", help="A file of fresh events that extend the stored ones.")
 @click.option("--k", default=10, show_default=True, help="Items for each user.")
 @click.option("--repeats", is_flag=True, help="Items that the user has met may come again.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write .parquet, .csv or .json instead of printing.")
-@_as_json
+@as_json_option
 def recommend(
     bundle: str,
     users: tuple[str, ...],
@@ -188,9 +165,9 @@ def recommend(
         write_frame(frame, out)
         click.echo(f"Wrote {len(frame)} rows to {out}.", err=True)
     elif as_json:
-        _print_json(frame.to_dicts())
+        print_json(frame.to_dicts())
     else:
-        _print_frame(frame)
+        print_frame(frame)
 
 
 @app.command()
@@ -247,7 +224,7 @@ def validate(events: str, items: str | None, users: str | None, file_format: str
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The JSON file to write.  [default: results/ beside the recipe]"
 )
-@_as_json
+@as_json_option
 def reproduce(recipe: str | None, data: Path | None, seeds: tuple[int, ...], out: Path | None, as_json: bool) -> None:
     """Train as RECIPE (a TOML file) says and set our figures beside the published ones; without it, list recipes/."""
     from shortlist import reproduce as recipes
@@ -262,7 +239,7 @@ def reproduce(recipe: str | None, data: Path | None, seeds: tuple[int, ...], out
     result["command"] = " ".join(["shortlist reproduce", recipe, "--data DIR", *(f"--seed {seed}" for seed in seeds)])
     result = recipes.write_result(result, path.parent / "results" / f"{path.stem}.json" if out is None else out)
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         click.echo(recipes.table(result))
 
@@ -280,21 +257,3 @@ def main() -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
     prefix = "note" if issubclass(category, ShortlistWarning) else category.__name__
     click.echo(f"{prefix}: {message}", err=True)
-
-
-def _print_json(values: Any) -> None:
-    click.echo(json.dumps(values, ensure_ascii=False, default=str))
-
-
-def _print_frame(frame: pl.DataFrame) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, kind in frame.schema.items():
-        table.add_column(name, justify="right" if kind.is_numeric() else "left")
-    for row in frame.iter_rows():
-        table.add_row(
-            *("" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row)
-        )
-    Console().print(table)

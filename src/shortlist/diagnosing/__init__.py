@@ -1,0 +1,5 @@
+"""A funnel and a held-out part to what says where and why it loses quality: searches, speeds, scores, vectors, examples."""
+
+from shortlist.diagnosing.run import diagnose
+
+__all__ = ["diagnose"]
