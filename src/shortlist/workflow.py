@@ -22,6 +22,7 @@ from shortlist.data import (
 )
 from shortlist.data.batches import evaluation_batches
 from shortlist.diagnosing import diagnose as look_inside
+from shortlist.diagnosing import known_events
 from shortlist.errors import DataError, SettingsError
 from shortlist.evaluation import Comparison, Report, compare, parse
 from shortlist.evaluation import evaluate as evaluate_ranking
@@ -154,9 +155,7 @@ def evaluate(
         if isinstance(model, Recommender):
             model = model.funnel.ranker or model.funnel.retriever
         if diagnose:
-            raise SettingsError(
-                f"diagnose looks into rankings, and {pointwise[0]} judges predictions. Ask for ndcg@10."
-            )
+            raise SettingsError(f"diagnose looks into rankings; {pointwise[0]} judges predictions. Ask for ndcg@10.")
         return judge_predictions(model, test, pointwise, bootstrap=bootstrap, seed=seed)
     funnel = recommender.funnel if isinstance(recommender, Recommender) else Funnel.of(recommender)
     when = usual_moments(test) if moments is None else moments
@@ -165,7 +164,7 @@ def evaluate(
         evaluation_batches(test, history=funnel.history, moments=when, exclude_seen=exclude_seen),
         metrics=tuple(metrics),
         num_items=test.num_items,
-        item_counts=funnel.retriever.dataset.positives().events.item_counts(),
+        item_counts=known_events(funnel.retriever, test).positives().events.item_counts(),
         steps=funnel.steps(run_exact=diagnose),
         bootstrap=bootstrap,
         seed=seed,

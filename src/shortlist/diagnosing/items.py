@@ -18,14 +18,14 @@ MOST_ITEMS = 2_000
 MOST_GROUPS = 7  # colours that can be told apart; the rest is one more group
 
 
-def item_map(funnel: Funnel, reasons: dict[str, str]) -> ItemMap | None:
+def item_map(funnel: Funnel, known: Dataset, reasons: dict[str, str]) -> ItemMap | None:
     """The plane of the vectors at length 1, so that near points are items of a similar direction, that is of a similar taste."""
     model = funnel.retriever
     if not isinstance(model.network, Retriever):
         reasons["items"] = f"{model.name} has no item vectors."
         return None
     dataset = model.dataset
-    counts = dataset.positives().events.item_counts()
+    counts = known.positives().events.item_counts()
     shown = counts[1:].argsort(descending=True, stable=True)[:MOST_ITEMS] + 1
     points, share = principal_plane(torch.nn.functional.normalize(model.vectors()[shown - 1], dim=1))
     by, group, groups = _groups(dataset, shown, counts)

@@ -13,6 +13,7 @@ from shortlist.data.batches import evaluation_batches
 from shortlist.data.dataset import Dataset
 from shortlist.diagnosing.examples import examples
 from shortlist.diagnosing.items import item_map
+from shortlist.diagnosing.known import known_events
 from shortlist.errors import ShortlistWarning
 from shortlist.evaluation.depth import recall_by_size, sizes_up_to
 from shortlist.evaluation.diagnosis import DepthCurve, Diagnosis, PopularityBias, Reliability, TrainingCurve
@@ -41,29 +42,30 @@ def diagnose(
     width = k if funnel.ranker is None else max(k, funnel.candidates)
     answers = [funnel.shortlist(batch.requests, k=width, filter=batch.filter) for batch in batches]
     reasons: dict[str, str] = {}
+    known = known_events(funnel.retriever, test)
     speed = _speed(funnel, reasons)
     return Diagnosis(
-        facts=_facts(funnel, test),
+        facts=_facts(funnel, test, known),
         depth=_depth(funnel, batches, k),
         speed=speed,
         speed_k=min(SPEED_K, test.num_items),
         reliability=_reliability(funnel, test, batches, answers, reasons),
-        popularity=_popularity(funnel, test, batches, answers, k),
+        popularity=_popularity(test, known, batches, answers, k),
         training=_training(funnel, reasons),
-        items=item_map(funnel, reasons),
+        items=item_map(funnel, known, reasons),
         examples=examples(funnel, test, batches, answers, k=k, seed=seed),
         reasons=reasons,
     )
 
 
-def _facts(funnel: Funnel, test: Dataset) -> dict[str, str]:
-    known, own = funnel.retriever.dataset, test.targets()
+def _facts(funnel: Funnel, test: Dataset, known: Dataset) -> dict[str, str]:
+    own = test.targets()
     facts = {
         "retriever": repr(funnel.retriever.settings),
         "ranker": "none" if funnel.ranker is None else repr(funnel.ranker.settings),
         "index": "none" if funnel.index is None else str(funnel.index.report),
         "catalogue": f"{test.num_items:,} items",
-        "trained on": f"{len(known.events):,} events of {int((known.events.lengths > 0).sum()):,} {known.schema.sequence}s",
+        "known before": f"{len(known.events):,} events of {int((known.events.lengths > 0).sum()):,} {known.schema.sequence}s",
         "held out": f"{len(own):,} events of {int((own.lengths > 0).sum()):,} {test.schema.sequence}s",
     }
     if funnel.ranker is not None:
@@ -136,7 +138,7 @@ def _reliability(
 
 
 def _popularity(
-    funnel: Funnel, test: Dataset, batches: Sequence[EvaluationBatch], answers: Sequence[Stages], k: int
+    test: Dataset, known: Dataset, batches: Sequence[EvaluationBatch], answers: Sequence[Stages], k: int
 ) -> PopularityBias:
     def counted(items: Sequence[Tensor]) -> Tensor:
         return torch.bincount(torch.cat([part.flatten() for part in items]), minlength=test.num_items + 1)
@@ -144,7 +146,7 @@ def _popularity(
     return popularity_bias(
         shown=counted([stages.ranked.items[:, :k] for stages in answers]),
         held_out=counted([distinct(batch.targets) for batch in batches]),
-        training=funnel.retriever.dataset.positives().events.item_counts(),
+        training=known.positives().events.item_counts(),
         k=k,
     )
 

@@ -16,14 +16,15 @@ def sizes_up_to(most: int, *, least: int, known: Sequence[int] = ()) -> tuple[in
     """Rising numbers of candidates from ``least`` to ``most``, each about 1.6 times the one before, with those ``known``.
 
     >>> sizes_up_to(100, least=10, known=[50])
-    (10, 16, 26, 41, 50, 66, 100)
+    (10, 16, 26, 50, 100)
     """
-    sizes = {least, most, *known}
-    size = float(least)
+    fixed = {least, most, *(size for size in known if least <= size <= most)}
+    sizes, size = set(fixed), least * 1.6
     while size < most:
-        sizes.add(round(size))
+        if all(not 0.75 < size / other < 1.33 for other in fixed):
+            sizes.add(round(size))
         size *= 1.6
-    return tuple(sorted(size for size in sizes if least <= size <= most))
+    return tuple(sorted(sizes))
 
 
 def recall_by_size(

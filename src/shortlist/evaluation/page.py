@@ -25,7 +25,7 @@ def to_html(report: Report) -> str:
         sections.append(_segments(report))
     if report.diagnosis is not None:
         plots = "".join(html for _, html in figures(report.diagnosis))
-        sections.append(_section("why", "Why", f'<div class="plots">{plots}</div>'))
+        sections.append(_section("closer", "A closer look", f'<div class="plots">{plots}</div>'))
         sections.append(_examples(report.diagnosis.examples))
     sections.append(_about(report))
     body = "\n".join(section for section in sections if section)
@@ -59,7 +59,7 @@ def _verdict(stages: Sequence[Stage]) -> str:
     most, where = max(drops, key=lambda drop: drop[0])
     text = f"Of {first.targets:,} held-out items, {last.targets:,} are in the final lists ({last.meaning})."
     if most > 0:
-        text += f" Most are lost at “{where.meaning}”: {most:,}, {most / first.targets:.0%} of all."
+        text += f" Most are lost at the step “{where.meaning}”: {most:,}, {most / first.targets:.0%} of all."
     return text
 
 
@@ -87,7 +87,7 @@ def _funnel(report: Report) -> str:
     notes = "".join(f'<p class="soft small">{escape(note)}</p>' for note in report.stage_notes)
     text = (
         "How many of the items that users went on to take are still there after each step. Recall and NDCG are means over "
-        f"{report.unit}, with 95 % bootstrap intervals; filters act inside the search, before its cut."
+        f"{report.unit}; ± is half the width of the 95 % bootstrap interval. Filters act inside the search, before its cut."
     )
     table = f'<div class="scroll"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
     return _section("funnel", "The funnel", f'<p class="soft">{text}</p>{table}{notes}')
@@ -151,7 +151,7 @@ def _card(example: Example) -> str:
         parts += [("Before re-ranking", _list(example.before)), ("After re-ranking", _list(example.after))]
     parts.append(("Went on to take", f"<ul>{fates}</ul>"))
     columns = "".join(f"<div><h4>{title}</h4>{body}</div>" for title, body in parts)
-    known = f"{example.num_known:,} known events" if example.num_known else "no known event"
+    known = f"{example.num_known:,} known event{'' if example.num_known == 1 else 's'}"
     return (
         f'<article class="card"><h3>{escape(example.user)} <span class="soft">· {escape(example.segment)}, {known}</span></h3>'
         f'<div class="columns">{columns}</div></article>'
@@ -183,9 +183,16 @@ def _section(name: str, title: str, body: str) -> str:
 
 
 def _value(found: Estimate) -> str:
-    """A figure with its interval in small type."""
-    return f"{figure(found.value)}<small>{_interval(found)}</small>"
+    """A figure, and in small type half the width of its interval, whose ends are in the tooltip."""
+    ends = _interval(found)
+    if not ends or found.low is None or found.high is None:
+        return figure(found.value)
+    return f'{figure(found.value)}<small title="{ends}">±{(found.high - found.low) / 2:.4f}</small>'
 
 
 def _interval(found: Estimate) -> str:
-    return "" if found.low is None or found.high is None else f"{found.low:.4f} to {found.high:.4f}"
+    return (
+        ""
+        if found.low is None or found.high is None or found.low == found.high
+        else f"{found.low:.4f} to {found.high:.4f}"
+    )

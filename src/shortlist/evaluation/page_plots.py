@@ -63,7 +63,8 @@ def _depth(curve: DepthCurve) -> str:
         f"With {curve.sizes[-1]:,} it would be {percent(shares[-1])}: what no re-ranking of fewer can bring back."
     )
     if curve.served is not None:
-        text += f" The index costs {100 * (curve.exact[here] - curve.served[here]):.2f} points of it."
+        cost = 100 * (curve.exact[here] - curve.served[here])
+        text += f" The index costs {cost:.2f} points of it." if cost >= 0.005 else " The index loses none of it."
     title = "Recall against candidates"
     x = axis("candidates", [float(size) for size in curve.sizes], is_log=True, format="{:,.0f}".format)
     y = axis("share of held-out items", [*shares, *curve.exact], from_zero=True, format="{:.0%}".format)
@@ -102,7 +103,7 @@ def _speed(points: Sequence[SearchSpeed], k: int) -> str:
             )
     title = "Recall against speed of the index"
     x = axis("queries a second", [point.queries_per_s for point in points], is_log=True, format="{:,.0f}".format)
-    y = axis(f"part of the exact best {k}", [*(point.recall for point in points), 1.0], format="{:.1%}".format)
+    y = axis(f"part of the exact best {k}", [*(point.recall for point in points), 0.9, 1.0], format="{:.0%}".format)
     return _figure(title, lines("speed", title, text, drawn, x, y), [(line.name, line.colour) for line in drawn], text)
 
 

@@ -25,10 +25,10 @@ p { margin: .25rem 0 .75rem; max-width: 46rem; }
 .soft { color: var(--soft); }
 .small { font-size: .875rem; }
 .lead { font-size: 1.125rem; margin: 1rem 0 1.25rem; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; margin: 1.25rem 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.25rem, 1fr)); gap: .75rem; margin: 1.25rem 0; }
 .tile, figure, .card { background: var(--card); border: 1px solid var(--rule); border-radius: .6rem; padding: .9rem 1rem; }
 .tile b { display: block; font-size: 1.5rem; line-height: 1.25; font-weight: 600; font-variant-numeric: tabular-nums; }
-.tile span { display: block; font-size: .8125rem; color: var(--soft); font-variant-numeric: tabular-nums; }
+.tile span { display: block; font-size: .8125rem; line-height: 1.35; color: var(--soft); font-variant-numeric: tabular-nums; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem; }
 figure { margin: 0; min-width: 0; }
 figcaption { font-size: .875rem; color: var(--soft); margin-top: .35rem; }
@@ -55,7 +55,8 @@ polyline { fill: none; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9375rem; }
 caption { text-align: left; color: var(--soft); font-size: .875rem; padding: .25rem 0; }
-th { font-weight: 600; font-size: .8125rem; color: var(--soft); vertical-align: bottom; }
+th { font-weight: 600; font-size: .8125rem; color: var(--soft); }
+td, th[scope=row] { vertical-align: middle; }
 th, td { padding: .4rem .6rem; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; min-width: 7rem; }
 th[scope=row] { font-weight: 500; font-size: inherit; color: var(--text); }
@@ -79,7 +80,9 @@ dt { color: var(--soft); } dd { margin: 0; }
   .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .tile b { font-size: 1.25rem; }
   th, td { padding: .35rem .4rem; font-size: .8125rem; }
-  .held { min-width: 5rem; }
+  .held { min-width: 4.5rem; }
+  th:first-child, td:first-child { min-width: 6rem; }
+  .tile:last-child:nth-child(odd) { grid-column: 1 / -1; }
   .wide { display: none; }
   svg text { font-size: 16px; } svg .mark { font-size: 15px; }
 }

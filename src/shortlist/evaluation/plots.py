@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 480, 300
-LEFT, RIGHT, TOP, BOTTOM = 56, 14, 12, 48
+LEFT, RIGHT, TOP, BOTTOM = 54, 16, 32, 48
 
 Point = tuple[float, float]
 
@@ -152,12 +152,7 @@ def _axes(x: Axis, y: Axis, *, x_ticks: Sequence[tuple[float, str]] | None = Non
         parts.append(_text(x.place(value, LEFT, right), bottom + 18, label, "middle"))
     parts.append(_path([(LEFT, bottom), (right, bottom)], "axis"))
     parts.append(_text((LEFT + right) / 2, HEIGHT - 8, x.label, "middle", "label"))
-    if y.label:
-        middle = (TOP + bottom) / 2
-        parts.append(
-            f'<text class="label" text-anchor="middle" transform="translate(13 {middle:.1f}) rotate(-90)">'
-            f"{escape(y.label)}</text>"
-        )
+    parts.append(_text(2, 15, y.label, "start", "label"))
     return parts
 
 

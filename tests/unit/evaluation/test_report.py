@@ -44,7 +44,16 @@ def test_the_table_fits_a_terminal_and_shows_every_metric_segment_and_stage(repo
     lines = str(report).splitlines()
     assert max(map(len, lines)) <= 100
     assert lines[0].startswith("79 users, all 100 items ranked (")
-    for name in (*MANY, "heavy users", "head items", "tail items", "cold items", "held out", "index, 60 candidates", "top 20 after re-ranking"):
+    for name in (
+        *MANY,
+        "heavy users",
+        "head items",
+        "tail items",
+        "cold items",
+        "held out",
+        "index, 60 candidates",
+        "top 20 after re-ranking",
+    ):
         assert name in str(report)
     assert "Note: Requests without a target, left out: 1." in lines
 
