@@ -43,6 +43,7 @@ class Dataset:
     item_features: Features | None = None  # num_items+1 rows
     context: Features | None = None  # a row for each event
     notes: tuple[str, ...] = ()  # what was dropped, merged or guessed on the way, with counts
+    unknown_targets: Tensor | None = None  # (R,) liked items of the part's own that no vocabulary has, so are no events
 
     def positives(self) -> Dataset:
         """The same with the liked events only."""
@@ -102,7 +103,7 @@ class Dataset:
     def _only(self, kept: Tensor) -> Dataset:
         events = self.events.select(kept)
         context = None if self.context is None else self.context.take(kept.nonzero().squeeze(1))
-        return replace(self, events=events, target_start=events.offsets[:-1], context=context)
+        return replace(self, events=events, target_start=events.offsets[:-1], context=context, unknown_targets=None)
 
     def describe(self) -> str:
         """Sizes, dates, the meaning of the columns, and every note, in a few lines."""

@@ -127,7 +127,8 @@ def test_the_frame_has_a_row_per_part_and_metric(report: Report) -> None:
 def test_the_page_shows_the_same_figures_and_needs_no_network(report: Report, tmp_path: Path) -> None:
     report.save(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert f"<td>{report['ndcg@10'].value:.4f}</td>" in page
+    assert f"<b>{report['ndcg@10'].value:.4f}</b>" in page
+    assert "top 20 after re-ranking" in page
     assert "head items" in page
     assert "left out" in page
     assert "http" not in page
