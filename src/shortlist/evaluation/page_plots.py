@@ -8,7 +8,7 @@ from html import escape
 
 from shortlist.contracts import SearchSpeed
 from shortlist.evaluation.diagnosis import DepthCurve, Diagnosis, ItemMap, PopularityBias, Reliability, TrainingCurve
-from shortlist.evaluation.plots import Line, axis, grouped_bars, lines, scatter
+from shortlist.evaluation.plots import Axis, Line, axis, grouped_bars, lines, scatter
 
 MOST_COLOURS = 8
 
@@ -42,6 +42,11 @@ def percent(share: float) -> str:
     return "-" if math.isnan(share) else f"{share:.0%}" if share in (0, 1) else f"{share:.1%}"
 
 
+def _count(number: float) -> str:
+    """A whole number that is short: 200k, 5,000."""
+    return f"{number / 1000:,.0f}k" if number >= 10_000 else f"{number:,.0f}"
+
+
 def _depth(curve: DepthCurve) -> str:
     named = [("exact search", curve.exact, 0, False)]
     if curve.served is not None:
@@ -66,7 +71,7 @@ def _depth(curve: DepthCurve) -> str:
         cost = 100 * (curve.exact[here] - curve.served[here])
         text += f" The index costs {cost:.2f} points of it." if cost >= 0.005 else " The index loses none of it."
     title = "Recall against candidates"
-    x = axis("candidates", [float(size) for size in curve.sizes], is_log=True, format="{:,.0f}".format)
+    x = axis("candidates", [float(size) for size in curve.sizes], is_log=True, format=_count)
     y = axis("share of held-out items", [*shares, *curve.exact], from_zero=True, format="{:.0%}".format)
     plot = lines("depth", title, text, drawn, x, y, marks=[(float(curve.candidates), f"served: {curve.candidates:,}")])
     return _figure(title, plot, [(line.name, line.colour) for line in drawn], text)
@@ -102,8 +107,9 @@ def _speed(points: Sequence[SearchSpeed], k: int) -> str:
                 f"{best.queries_per_s / used.queries_per_s:.2g} times as many."
             )
     title = "Recall against speed of the index"
-    x = axis("queries a second", [point.queries_per_s for point in points], is_log=True, format="{:,.0f}".format)
-    y = axis(f"part of the exact best {k}", [*(point.recall for point in points), 0.9, 1.0], format="{:.0%}".format)
+    x = axis("queries a second", [point.queries_per_s for point in points], is_log=True, format=_count)
+    least = min(0.9, *(point.recall for point in points))
+    y = Axis(f"part of the exact best {k}", least - 0.005, 1.005, format="{:.0%}".format)
     return _figure(title, lines("speed", title, text, drawn, x, y), [(line.name, line.colour) for line in drawn], text)
 
 

@@ -80,7 +80,7 @@ dt { color: var(--soft); } dd { margin: 0; }
   .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .tile b { font-size: 1.25rem; }
   th, td { padding: .35rem .4rem; font-size: .8125rem; }
-  th { white-space: normal; }
+  th { white-space: normal; overflow-wrap: normal; }
   .held { min-width: 4.5rem; }
   th:first-child, td:first-child { min-width: 6rem; }
   .tile:last-child:nth-child(odd) { grid-column: 1 / -1; }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 480, 300
-LEFT, RIGHT, TOP, BOTTOM = 54, 16, 32, 48
+LEFT, RIGHT, TOP, BOTTOM = 62, 24, 32, 48
 
 Point = tuple[float, float]
 
@@ -67,7 +67,7 @@ def axis(label: str, values: Sequence[float], *, is_log: bool = False, from_zero
     if is_log:
         return Axis(label, low / 1.08, high * 1.08, True, format)
     low = min(0.0, low) if from_zero else low
-    room = 0.04 * (high - low) if high > low else abs(high) * 0.1 + 0.01
+    room = max(0.04 * (high - low), 0.05 * abs(high), 1e-6)  # nearly equal values would need many digits to tell apart
     return Axis(label, low if from_zero else low - room, high + room, False, format)
 
 
