@@ -42,7 +42,7 @@ HOME = {
     "TrainingError": "shortlist.errors",
     "TwoTower": "shortlist.models.two_tower",
     "Vocabulary": "shortlist.vocabulary",
-    "compare": "shortlist.evaluation",
+    "compare": "shortlist.comparing",
     "embed_column": "shortlist.data",
     "evaluate": "shortlist.workflow",
     "fit": "shortlist.fitting",
@@ -56,6 +56,7 @@ HOME = {
 }
 
 if TYPE_CHECKING:
+    from shortlist.comparing import compare as compare
     from shortlist.data import Dataset as Dataset
     from shortlist.data import embed_column as embed_column
     from shortlist.data import read_dataset as read_dataset
@@ -74,7 +75,6 @@ if TYPE_CHECKING:
     from shortlist.errors import ShortlistWarning as ShortlistWarning
     from shortlist.errors import TrainingError as TrainingError
     from shortlist.evaluation import Report as Report
-    from shortlist.evaluation import compare as compare
     from shortlist.fitting import fit as fit
     from shortlist.index import HNSW as HNSW
     from shortlist.index import Exact as Exact

@@ -1,8 +1,9 @@
-"""Items with scores, and which items may be among them."""
+"""Items with scores, which items may be among them, and the lists after each step of a funnel."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -81,3 +82,13 @@ class Candidates:
         short = k - best.shape[1]  # a catalogue smaller than k leaves empty slots
         best, items = nn.functional.pad(best, (0, short), value=-torch.inf), nn.functional.pad(items, (0, short))
         return cls(items.masked_fill(best == -torch.inf, 0), best)
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """One answer after each step of the funnel."""
+
+    retrieved: Candidates
+    filtered: Candidates
+    ranked: Candidates
+    seconds: Mapping[str, float] = field(default_factory=dict)  # each step's, for all requests together

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from shortlist.candidates import Candidates, Filter
+from shortlist.candidates import Candidates, Filter, Stages
 from shortlist.features import FeatureLayout, Features, Ragged
 from shortlist.interactions import Interactions
 from shortlist.pools import Pools
@@ -23,7 +23,7 @@ When = Literal["first", "each"]  # a part is asked once per row, before its firs
 __all__ = [
     "Batches", "CandidateSource", "Candidates", "Catalogue", "CountsEvents", "DecaysWeights", "EvaluationBatch", "Examples", "FeatureLayout",
     "Features", "Filter", "Grown", "Interactions", "ItemIndex", "KnowsItemFeatures", "LearnsUsers", "ModelSettings", "Pretrained", "Ragged", "Ranker",
-    "Requests", "Retriever", "Sampling", "Solver", "Stages", "Trainable", "When",
+    "Requests", "Retriever", "Sampling", "SearchSpeed", "Solver", "Stages", "Trainable", "When",
 ]  # fmt: skip
 
 
@@ -99,15 +99,6 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True)
-class Stages:
-    """One answer after each step of the funnel."""
-
-    retrieved: Candidates
-    filtered: Candidates
-    ranked: Candidates
-
-
-@dataclass(frozen=True, slots=True)
 class EvaluationBatch:
     """Requests with the items that came next (what evaluation compares an answer with)."""
 
@@ -115,6 +106,7 @@ class EvaluationBatch:
     targets: Tensor  # (B, S) item indices, padded with 0
     filter: Filter
     history_size: Tensor  # (B,) events known of each user
+    unknown: Tensor | None = None  # (B,) how many more items came next that no vocabulary has; None: there are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +244,16 @@ class Ranker(Protocol):
     def score(self, requests: Requests, candidates: Candidates, /) -> Tensor: ...  # (B, C) raw scores
 
 
+@dataclass(frozen=True, slots=True)
+class SearchSpeed:
+    """How well and how fast an index answers with one setting of its effort."""
+
+    setting: str
+    recall: float  # of the exact k best, the part that was found
+    queries_per_s: float  # all queries in one call
+    is_used: bool  # this is how the index is searched now
+
+
 class ItemIndex(Protocol):
     """Maximum inner product search over item vectors, by item index."""
 
@@ -264,6 +266,10 @@ class ItemIndex(Protocol):
     def remove(self, items: Tensor) -> None: ...
 
     def __len__(self) -> int: ...
+
+    def alive(self) -> tuple[Tensor, Tensor]: ...  # items (n,) it can answer, and their vectors (n, D)
+
+    def sweep(self) -> tuple[SearchSpeed, ...]: ...  # by other settings of its effort than its own, too
 
     @property
     def report(self) -> object: ...  # what was measured of it: recall against exact search, speed, size

@@ -5,8 +5,9 @@ It does not know ids. Evaluation, batch and HTTP all go through :meth:`Funnel.sh
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -15,10 +16,11 @@ from torch import Tensor
 from shortlist.contracts import Candidates, Filter, ItemIndex, Ranker, Requests, Retriever, Stages
 from shortlist.diversity import POOL, Selection, Vectors, select
 from shortlist.errors import RequestError
+from shortlist.evaluation import Steps
 from shortlist.index import AnyIndex
 from shortlist.model import Model, pair_scores
 from shortlist.models.popularity import Popularity, PopularityNetwork
-from shortlist.sources import Source, evidence, evidence_width, fuse
+from shortlist.sources import Lap, Source, evidence, evidence_width, fuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,8 @@ class Funnel:
 
     @property
     def index(self) -> ItemIndex | None:
-        """The first source's index."""
-        return self.sources[0].index
+        """The first index that a source has."""
+        return next((source.index for source in self.sources if source.index is not None), None)
 
     @property
     def embedding(self) -> Model | None:
@@ -94,27 +96,66 @@ class Funnel:
         """How many events of history a request carries, for the longest-sighted part."""
         return max(model.history for model in self.models)
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether every source scores every item."""
+        return all(source.is_exact for source in self.sources)
+
+    def exact(self) -> Funnel:
+        """The same with every item scored: what it would find if its indexes missed nothing."""
+        return replace(self, sources=tuple(source.exact() for source in self.sources))
+
+    def steps(self, *, run_exact: bool) -> Steps:
+        """What evaluation is told of it; with ``run_exact`` also how to search exactly beside an approximate index."""
+        exact = self.exact().retrieve if run_exact and not self.is_exact else None
+        return Steps(self.ranker is not None, self.is_exact, exact, self._catalogue())
+
+    def _catalogue(self) -> Tensor | None:
+        """Which items (I+1,) a source can find; None: all."""
+        num_items = self.retriever.dataset.num_items
+        indexes = [source.index for source in self.sources]
+        if any(index is None or len(index) >= num_items for index in indexes):
+            return None
+        catalogue = torch.zeros(num_items + 1, dtype=torch.bool)
+        for index in indexes:
+            assert index is not None
+            catalogue[index.alive()[0]] = True
+        return catalogue
+
     @torch.inference_mode()
     def shortlist(
         self, requests: Requests, *, k: int, filter: Filter | None = None, selection: Selection | None = None
     ) -> Stages:
-        """The ``k`` best items (B, k) of B requests, after each step; ``selection`` is this call's last step."""
+        """The ``k`` best items (B, k) of B requests, after each step; ``selection`` is this call's last step.
+
+        The filter acts inside the search, before its cut.
+        """
+        lap = _Laps()
         last = self.selection if selection is None else selection
         depth = k if self.ranker is None else max(k, self.candidates)
         if last.is_active:
             depth = max(POOL * k, self.candidates)
-        retrieved = self.retrieve(requests, depth, filter=filter)
+        retrieved = self.retrieve(requests, depth, filter=filter, lap=lap)
         ranked = self._ranked(requests, retrieved, depth if last.is_active else k)
-        return Stages(retrieved, retrieved, self._selected(last, ranked, k))
+        if self.ranker is not None:
+            lap("rank")
+        if last.is_active:
+            ranked = self._selected(last, ranked, k)
+            lap("select")
+        return Stages(retrieved, retrieved, ranked, lap.seconds)
 
     @torch.inference_mode()
-    def retrieve(self, requests: Requests, k: int, *, filter: Filter | None = None) -> Candidates:
+    def retrieve(
+        self, requests: Requests, k: int, *, filter: Filter | None = None, lap: Lap | None = None
+    ) -> Candidates:
         """The sources' best ``k``, with their evidence; popular items where nothing is known.
 
-        Each source finds its own best ``k``; several are joined by :func:`~shortlist.sources.fuse`.
+        Each source finds its own best ``k``; several are joined by :func:`~shortlist.sources.fuse`. ``lap`` is told the
+        name of each step when it is done.
         """
+        lap = _Laps() if lap is None else lap
         served = [source.can_serve(requests) for source in self.sources]
-        found = [source.search(requests, k, filter=filter) for source in self.sources]
+        found = [source.search(requests, k, filter=filter, lap=lap) for source in self.sources]
         if len(found) > 1:
             found = [answer.where(rows) for answer, rows in zip(found, served, strict=True)]
         joined = found[0] if len(found) == 1 else fuse(found, k)
@@ -123,7 +164,9 @@ class Funnel:
             own = None if filter is None else filter.take(nobody)
             joined = _with_rows(joined, nobody, self.fallback.search(requests.take(nobody), k, filter=own))
         joined = self._filled(requests, joined, k, filter)
-        return replace(joined, evidence=evidence(joined, found))
+        joined = replace(joined, evidence=evidence(joined, found))
+        lap("fill")
+        return joined
 
     def _filled(self, requests: Requests, found: Candidates, k: int, filter: Filter | None) -> Candidates:
         """Popular items in the slots that a source left empty (item-kNN, where nothing is similar), below what it found."""
@@ -160,7 +203,7 @@ class Funnel:
 
     def _selected(self, selection: Selection, ranked: Candidates, k: int) -> Candidates:
         """The last step: ``k`` of the ranked ones, not too much alike."""
-        return select(selection, ranked, k, vectors=self._vectors(selection)) if selection.is_active else ranked
+        return select(selection, ranked, k, vectors=self._vectors(selection))
 
     def _vectors(self, selection: Selection) -> Vectors | None:
         """What the items are compared by, where they are."""
@@ -172,6 +215,19 @@ class Funnel:
                 "diversity compares item vectors, and no source has any. Add a retriever such as MF or TwoTower, or use caps."
             )
         return network.embed_items
+
+
+@dataclass(slots=True)
+class _Laps:
+    """The seconds between calls, by the name of the step that ends with the call."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    last: float = field(default_factory=time.perf_counter)
+
+    def __call__(self, step: str) -> None:
+        now = time.perf_counter()
+        self.seconds[step] = self.seconds.get(step, 0.0) + now - self.last
+        self.last = now
 
 
 def _with_rows(found: Candidates, rows: Tensor, others: Candidates) -> Candidates:

@@ -5,8 +5,8 @@ A source is a retriever with its index, or a model that searches by itself. It k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
@@ -14,11 +14,13 @@ from torch import Tensor
 
 from shortlist.contracts import Candidates, CandidateSource, Filter, ItemIndex, Requests, Retriever
 from shortlist.errors import RequestError
-from shortlist.index import AnyIndex, choose
+from shortlist.index import AnyIndex, Exact, choose
 from shortlist.model import Model
 
 MOST_QUERIES = 1_000  # requests of training users by which an index is tuned and measured
 FUSION = 60  # k of reciprocal rank fusion, as in the paper
+
+Lap = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +40,37 @@ class Source:
             return cls(model, None, None)
         settings = choose(model.dataset.num_items) if index == "auto" else index
         items = torch.arange(1, model.dataset.num_items + 1)
-        return cls(model, settings.build(items, model.vectors(), queries=_queries(model)), settings)
+        return cls(model, settings.build(items, model.vectors(), queries=training_queries(model)), settings)
 
     def can_serve(self, requests: Requests) -> Tensor:
         """Of which requests (B,) the model knows enough."""
         return cast("Retriever | CandidateSource", self.model.network).can_serve(requests.latest(self.model.history))
 
-    def search(self, requests: Requests, k: int, *, filter: Filter | None = None) -> Candidates:
-        """The model's best ``k`` (B, k)."""
+    @property
+    def is_exact(self) -> bool:
+        """Whether its search scores every item."""
+        return self.index is None or isinstance(self.index_settings, Exact)
+
+    def exact(self) -> Source:
+        """The same with every item scored: what it would find if its index missed nothing."""
+        if self.index is None or self.is_exact:
+            return self
+        return replace(self, index=Exact().build(*self.index.alive()), index_settings=Exact())
+
+    def search(self, requests: Requests, k: int, *, filter: Filter | None = None, lap: Lap | None = None) -> Candidates:
+        """The model's best ``k`` (B, k); ``lap`` is told the name of each step when it is done."""
         network, requests = self.model.network.eval(), requests.latest(self.model.history)
         if isinstance(network, Retriever):
             assert self.index is not None
-            return self.index.search(network.embed_requests(requests), k, filter=filter)
-        return cast("CandidateSource", network).search(requests, k, filter=filter)
+            queries = network.embed_requests(requests)
+            if lap is not None:
+                lap("embed")
+            found = self.index.search(queries, k, filter=filter)
+        else:
+            found = cast("CandidateSource", network).search(requests, k, filter=filter)
+        if lap is not None:
+            lap("search")
+        return found
 
 
 def evidence_width(num_sources: int) -> int:
@@ -111,7 +131,7 @@ def _first_places(items: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _queries(retriever: Model) -> Tensor | None:
+def training_queries(retriever: Model) -> Tensor | None:
     """What some of the training users would be searched by (Q, D): real queries to tune and measure an index with."""
     rows = (retriever.dataset.events.lengths > 0).nonzero().squeeze(1)
     if not len(rows):

@@ -21,8 +21,10 @@ from shortlist.data import (
     split_sessions,
 )
 from shortlist.data.batches import evaluation_batches
+from shortlist.diagnosing import diagnose as look_inside
+from shortlist.diagnosing import known_events
 from shortlist.errors import DataError, SettingsError
-from shortlist.evaluation import Comparison, Report, compare
+from shortlist.evaluation import Report, Standing, compare, parse
 from shortlist.evaluation import evaluate as evaluate_ranking
 from shortlist.fitting import fit
 from shortlist.funnel import Funnel
@@ -51,24 +53,6 @@ class Prepared:
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         sizes = ", ".join(f"{name} {len(part.targets()):,}" for name, part in parts.items() if part is not None)
         return f"split    {self.split}: {sizes} events"
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A recommender's report beside those of others on the same data, and the paired differences to them."""
-
-    reports: Mapping[str, Report]
-    differences: Mapping[str, Comparison]
-
-    def __str__(self) -> str:
-        first = next(iter(self.reports.values()))
-        names = [estimate.metric for estimate in first.metrics]
-        width = max(len(name) for name in self.reports)
-        lines = [" " * width + "".join(f"{name:>14}" for name in names)]
-        for name, report in self.reports.items():
-            lines.append(f"{name:<{width}}" + "".join(f"{report[metric].value:>14.4f}" for metric in names))
-        lines += ["", "difference to", *(f"{name:<{width}}  {found}" for name, found in self.differences.items())]
-        return "\n".join([str(first), "", *lines])
 
 
 def train(
@@ -132,6 +116,7 @@ def evaluate(
     metrics: Sequence[str] = METRICS,
     moments: When | None = None,
     exclude_seen: bool = True,
+    diagnose: bool = False,
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> Report:
@@ -139,8 +124,13 @@ def evaluate(
 
     With ``moments="first"``, as is usual for users, it asks once of each, with the history that the part carries, and
     compares with all that came after; with ``"each"``, as is usual for sessions, it asks before every event (all prefixes)
-    and compares with that event. ``exclude_seen=False`` lets what was met before be found again. The metrics
-    ``rmse`` and ``mae`` (of ratings) or ``auc``, ``gauc``, ``logloss``, ``ne`` and ``calibration`` (of liked or not) ask
+    and compares with that event. ``exclude_seen=False`` lets what was met before be found again.
+
+    The report's ``stages`` say where held-out items are lost. With ``diagnose`` they say what exact search would have found
+    beside an approximate index, and the report gets a ``diagnosis`` for its page (up to 5,000 requests are asked several
+    times over, so it takes a few times as long).
+
+    The metrics ``rmse`` and ``mae`` (of ratings) or ``auc``, ``gauc``, ``logloss``, ``ne`` and ``calibration`` (of liked or not) ask
     for predictions instead: the ranker's, or without one the retriever's, for each own event.
     """
     pointwise = [metric for metric in metrics if metric in RATING_METRICS + LABEL_METRICS]
@@ -152,6 +142,8 @@ def evaluate(
         model = recommender
         if isinstance(model, Recommender):
             model = model.funnel.scorer
+        if diagnose:
+            raise SettingsError(f"diagnose looks into rankings; {pointwise[0]} judges predictions. Ask for ndcg@10.")
         return judge_predictions(model, test, pointwise, bootstrap=bootstrap, seed=seed)
     funnel = recommender.funnel if isinstance(recommender, Recommender) else Funnel.of(recommender)
     when = usual_moments(test) if moments is None else moments
@@ -160,10 +152,15 @@ def evaluate(
         evaluation_batches(test, history=funnel.history, moments=when, exclude_seen=exclude_seen),
         metrics=tuple(metrics),
         num_items=test.num_items,
-        item_counts=funnel.retriever.dataset.positives().events.item_counts(),
+        item_counts=known_events(funnel.retriever, test).positives().events.item_counts(),
+        steps=funnel.steps(run_exact=diagnose),
         bootstrap=bootstrap,
         seed=seed,
     )
+    if diagnose:
+        k = min(parse(metric).k for metric in metrics)
+        found = look_inside(funnel, test, k=k, moments=when, exclude_seen=exclude_seen, seed=seed)
+        report = replace(report, diagnosis=found)
     return report if when == "first" else replace(report, unit="requests")
 
 
@@ -183,11 +180,7 @@ def evaluate_bundle(
     The baselines are fitted on everything that came before that part (of sessions: on all others): they may know more
     recent events than the model.
     """
-    test = recommender.held_out if events is None else read_later(events, recommender.dataset)
-    if test is None:
-        raise DataError(
-            "The bundle was trained on everything and keeps no part to evaluate on. Give a file of later events."
-        )
+    test = _kept_or_later(recommender, events)
     ours = evaluate(recommender, test, metrics=metrics, exclude_seen=exclude_seen)
     reports = {"bundle": ours}
     held_sessions = events is None and test.schema.sequence == "session"
@@ -197,6 +190,23 @@ def evaluate_bundle(
     watched = "ndcg@10" if "ndcg@10" in ours.per_user else next(iter(ours.per_user))
     differences = {name: compare(ours, report, metric=watched) for name, report in reports.items() if name != "bundle"}
     return Standing(reports, differences)
+
+
+def report_bundle(
+    recommender: Recommender, *, events: Any = None, metrics: Sequence[str] = METRICS, exclude_seen: bool = True
+) -> Report:
+    """Where a recommender loses quality, on the part held out of its training or on later ``events``."""
+    test = _kept_or_later(recommender, events)
+    return evaluate(recommender, test, metrics=metrics, exclude_seen=exclude_seen, diagnose=True)
+
+
+def _kept_or_later(recommender: Recommender, events: Any) -> Dataset:
+    test = recommender.held_out if events is None else read_later(events, recommender.dataset)
+    if test is None:
+        raise DataError(
+            "The bundle was trained on everything and keeps no part to evaluate on. Give a file of later events."
+        )
+    return test
 
 
 def load(path: str | Path) -> Recommender:

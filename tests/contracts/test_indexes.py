@@ -526,3 +526,22 @@ def test_every_build_reports_recall_speed_and_size(settings: Any, index: Any, le
     assert report.bytes_per_item >= 4 * WIDTH
     assert type(settings).__name__ in str(report)
     assert index.report is report
+
+
+def test_what_can_be_answered_is_told_after_edits(settings: Any) -> None:
+    index, items, vectors = small(settings)
+    index.remove(items[:10])
+    index.add(torch.tensor([900]), vectors[:1])
+    alive, own = index.alive()
+    order = alive.argsort()
+    assert torch.equal(alive[order], torch.cat((items[10:], torch.tensor([900]))))
+    assert torch.equal(own[order], torch.cat((vectors[10:], vectors[:1])))
+
+
+def test_a_sweep_holds_exact_search_and_the_index_as_it_is_searched(index: ItemIndex) -> None:
+    points = index.sweep()
+    exact = [point for point in points if point.setting == "exact"]
+    assert [point.recall for point in exact] == [1.0]
+    used = [point for point in points if point.is_used]
+    assert [point.recall for point in used] == pytest.approx([index.report.recall])  # type: ignore[attr-defined]
+    assert all(0 < point.recall <= 1 and point.queries_per_s > 0 for point in points)

@@ -220,16 +220,20 @@ def evaluation_batches(
     """Requests made at moments of the part, with the liked events of its own that came next as their targets.
 
     ``moments="first"`` asks once for each row, before its first own event, and wants all of them. ``"each"`` asks before
-    every own event that has one before it, and wants that event: as a session grows, all its prefixes. With ``most``, that
+    every own event that has one before it, and wants that event: as a session grows, all its prefixes. A row that has only
+    items no vocabulary has is among the first ones, without targets, so that they are counted. With ``most``, that
     many requests drawn at random. What the row had met before is excluded from the answers unless ``exclude_seen`` is
     false.
     """
     if moments not in get_args(When):
         raise SettingsError(f"moments is {moments!r}. It is one of: {', '.join(get_args(When))}.")
-    liked, events = dataset.positives(), dataset.events
+    liked, events, unknown = dataset.positives(), dataset.events, dataset.unknown_targets
     own, ends = liked.own().nonzero().squeeze(1), liked.events.offsets[1:]
     if moments == "first":
-        rows = (ends > liked.target_start).nonzero().squeeze(1)
+        has_targets = ends > liked.target_start
+        if unknown is not None:
+            has_targets = has_targets | (unknown > 0)
+        rows = has_targets.nonzero().squeeze(1)
         first = stops = liked.target_start[rows]
         last, known = ends[rows], dataset.target_start[rows]
     else:
@@ -247,19 +251,21 @@ def evaluation_batches(
         if not len(some):
             return
         at = first[some]
+        when = at.clamp(max=len(liked.events) - 1)  # of a row without targets it does not matter
         requests = make_requests(
             liked.events,
             rows=rows[some],
             stops=stops[some],
             history=history,
             user_features=liked.user_features,
-            context=None if liked.context is None else liked.context.take(at),
-            time=None if times is None else times[at],
+            context=None if liked.context is None else liked.context.take(when),
+            time=None if times is None else times[when],
         )
         begins = events.offsets[rows[some]]
         seen = padded(events.items, begins, known[some]) if exclude_seen else None
         targets = padded(liked.events.items, at, last[some])
-        yield EvaluationBatch(requests, targets, Filter(exclude=seen), known[some] - begins)
+        outside = None if unknown is None or moments == "each" else unknown[rows[some]]
+        yield EvaluationBatch(requests, targets, Filter(exclude=seen), known[some] - begins, outside)
 
 
 def padded(values: Tensor, starts: Tensor, stops: Tensor) -> Tensor:

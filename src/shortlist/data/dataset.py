@@ -45,6 +45,7 @@ class Dataset:
     context: Features | None = None  # a row for each event
     notes: tuple[str, ...] = ()  # what was dropped, merged or guessed on the way, with counts
     item_table: pl.DataFrame | None = None  # the items' raw columns, which can be asked for: I rows, from index 1
+    unknown_targets: Tensor | None = None  # (R,) liked items of the part's own that no vocabulary has, so are no events
 
     def positives(self) -> Dataset:
         """The same with the liked events only."""
@@ -104,7 +105,7 @@ class Dataset:
     def _only(self, kept: Tensor) -> Dataset:
         events = self.events.select(kept)
         context = None if self.context is None else self.context.take(kept.nonzero().squeeze(1))
-        return replace(self, events=events, target_start=events.offsets[:-1], context=context)
+        return replace(self, events=events, target_start=events.offsets[:-1], context=context, unknown_targets=None)
 
     def describe(self) -> str:
         """Sizes, dates, the meaning of the columns, and every note, in a few lines."""

@@ -26,8 +26,8 @@ def read_later(events: Any, dataset: Dataset, *, format: str | None = None) -> D
     """Read ``events`` with the encoders of ``dataset``; its events are the known history, the new ones the part's own.
 
     Columns are called as in ``dataset.schema``. Rows of a table without items all stay. Events of users and items that ``dataset`` does not know are left out, and
-    with timestamps those that are not later than its newest event; ``notes`` counts them. Nothing left is a
-    :class:`DataError`.
+    with timestamps those that are not later than its newest event; ``notes`` counts them, and ``unknown_targets`` the liked
+    items of known users that are unknown. Nothing left is a :class:`DataError`.
     """
     table = open_table(events, "events", format)
     schema = replace(dataset.schema, features=dataset.schema.of("context"), title=None)
@@ -41,6 +41,7 @@ def read_later(events: Any, dataset: Dataset, *, format: str | None = None) -> D
     items = _indices(item_ids, dataset.encoders.items)
     first = drop_repeats(columns, rows, items, name=table.name, notes=notes)
     keep = np.ones(len(rows), dtype=np.bool_) if first is None else first
+    outside = (rows > 0) & (items == 0) & columns.values.get("liked", np.True_)
     for known, what in ((rows > 0, "users" if schema.sequence == "user" else "sessions"), (items > 0, "items")):
         if not known.all():
             notes.append(
@@ -60,9 +61,13 @@ def read_later(events: Any, dataset: Dataset, *, format: str | None = None) -> D
                 f"{table.name}: {int((~is_later).sum()):,} of {len(keep):,} events are not later than the known ones; they are left out"
             )
         keep &= is_later
+        outside &= is_later
     if not keep.any():
         raise DataError(f"{table.name} has no event to evaluate on. {'; '.join(notes)}.")
-    return _with_later(dataset, table, columns, rows, items, keep, notes)
+    later = _with_later(dataset, table, columns, rows, items, keep, notes)
+    taken = pl.DataFrame({"row": rows[outside], "item": item_ids.filter(pl.Series(outside))}).unique()
+    unknown = torch.bincount(taken["row"].to_torch().long(), minlength=dataset.num_users + 1)
+    return replace(later, unknown_targets=unknown) if len(taken) else later
 
 
 def _with_later(

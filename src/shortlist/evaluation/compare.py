@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from shortlist.errors import DataError, SettingsError, nearest
-from shortlist.evaluation.bootstrap import mean_intervals
+from shortlist.evaluation.bootstrap import Array, mean_intervals
 from shortlist.evaluation.metrics import parse
 from shortlist.evaluation.report import Report
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How much higher ``metric`` is in the first report than in the second, over the users of both."""
+    """How much higher ``metric`` is in the first report than in the second, over the users of both.
+
+    ``stages`` compares the share of held-out items in each list of the funnel that is as long in both reports.
+    """
 
     metric: str
     difference: float
@@ -23,6 +27,7 @@ class Comparison:
     high: float
     relative: float  # the difference as a share of the second report's value
     num_users: int
+    stages: tuple[Comparison, ...] = ()
 
     @property
     def is_significant(self) -> bool:
@@ -35,6 +40,10 @@ class Comparison:
             f"{self.metric}: {self.difference:+.4f} ({self.low:+.4f} to {self.high:+.4f}), "
             f"{self.relative:+.1%}, {self.num_users:,} users{verdict}"
         )
+
+    def table(self) -> str:
+        """The metric and then each stage, one a line."""
+        return "\n".join(map(str, (self, *self.stages)))
 
 
 def compare(a: Report, b: Report, *, metric: str = "ndcg@10", seed: int = 0, bootstrap: int = 1000) -> Comparison:
@@ -58,15 +67,29 @@ def compare(a: Report, b: Report, *, metric: str = "ndcg@10", seed: int = 0, boo
             f"The reports rank among different items: {a.protocol!r} and {b.protocol!r}. Evaluate both the same way."
         )
     first, second = _paired(a, b)
-    ours, theirs = a.per_user[name][first], b.per_user[name][second]
+    columns = [(name, a.per_user[name], b.per_user[name])]
+    slots = {stage.name: stage.slots for stage in b.stages}
+    for stage in a.stages:
+        if stage.slots is not None and stage.slots == slots.get(stage.name):
+            figure = f"{stage.name}/recall"
+            columns.append((f"{stage.name}, recall@{stage.slots}", a.per_stage[figure], b.per_stage[figure]))
+    pairs = [(label, ours[first], theirs[second]) for label, ours, theirs in columns]
+    differences = np.column_stack([ours - theirs for _, ours, theirs in pairs])
+    both = int((~np.isnan(differences[:, 0])).sum())
+    if both < 2:
+        raise DataError(f"Only {both} users have a value of {name} in both reports; a comparison needs two.")
+    bounds = mean_intervals(differences, seed=seed, resamples=bootstrap)
+    found = [_comparison(*pair, ends) for pair, ends in zip(pairs, bounds.tolist(), strict=True)]
+    return replace(found[0], stages=tuple(found[1:]))
+
+
+def _comparison(label: str, ours: Array, theirs: Array, ends: list[float]) -> Comparison:
     both = ~(np.isnan(ours) | np.isnan(theirs))
-    if both.sum() < 2:
-        raise DataError(f"Only {int(both.sum())} users have a value of {name} in both reports; a comparison needs two.")
     ours, theirs = ours[both], theirs[both]
-    low, high = mean_intervals((ours - theirs)[:, None], seed=seed, resamples=bootstrap)[0].tolist()
     difference, base = float(np.mean(ours - theirs)), float(np.mean(theirs))
     relative = difference / base if base else (0.0 if difference == 0 else float(np.copysign(np.inf, difference)))
-    return Comparison(name, difference, low, high, relative, len(ours))
+    low, high = ends
+    return Comparison(label, difference, low, high, relative, len(ours))
 
 
 def _paired(a: Report, b: Report) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -87,3 +110,21 @@ def _paired(a: Report, b: Report) -> tuple[npt.NDArray[np.int64], npt.NDArray[np
     if np.array_equal(a.users, b.users) and np.array_equal(a.target_keys, b.target_keys):
         return np.arange(len(order_a)), np.arange(len(order_b))
     return order_a, order_b
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A recommender's report beside those of others on the same data, and the paired differences to them."""
+
+    reports: Mapping[str, Report]
+    differences: Mapping[str, Comparison]
+
+    def __str__(self) -> str:
+        first = next(iter(self.reports.values()))
+        names = [estimate.metric for estimate in first.metrics]
+        width = max(len(name) for name in self.reports)
+        lines = [" " * width + "".join(f"{name:>14}" for name in names)]
+        for name, report in self.reports.items():
+            lines.append(f"{name:<{width}}" + "".join(f"{report[metric].value:>14.4f}" for metric in names))
+        lines += ["", "difference to", *(f"{name:<{width}}  {found}" for name, found in self.differences.items())]
+        return "\n".join([str(first), "", *lines])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -15,14 +14,15 @@ from torch import Tensor
 
 from shortlist.contracts import Candidates, EvaluationBatch, Filter, Requests, Stages
 from shortlist.errors import DataError, SettingsError
+from shortlist.evaluation.answers import check_answer, check_targets, on_cpu, plain_list
 from shortlist.evaluation.catalogue import diversity, novelty, self_information, unit_vectors
 from shortlist.evaluation.metrics import Metric, measure, parse_all
-from shortlist.evaluation.protocol import count_unreachable, describe, ranked_among, target_keys, with_targets
+from shortlist.evaluation.protocol import ranked_among, reachable, target_keys, with_targets
 from shortlist.evaluation.ranks import distinct, ranks
-from shortlist.evaluation.report import Estimate, Report
+from shortlist.evaluation.report import Report
 from shortlist.evaluation.segments import item_segments
-from shortlist.evaluation.stages import STAGES, stage_columns
-from shortlist.evaluation.summary import by_part, estimates, segment_table, stage_table
+from shortlist.evaluation.stages import Steps, held_by_stage, stage_columns
+from shortlist.evaluation.tally import Plan, Tally, conclude
 
 METRICS = ("ndcg@10", "hr@10", "recall@20", "mrr@10", "coverage@10")
 
@@ -35,45 +35,6 @@ class Shortlist(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What to measure of every answer."""
-
-    metrics: tuple[Metric, ...]
-    num_items: int
-    segments: Mapping[str, Tensor]  # which items (I+1,) belong to it
-    information: Tensor | None  # (I+1,) bits
-    vectors: Tensor | None  # (I+1, D) of length 1
-
-    @property
-    def k(self) -> int:
-        return max(metric.k for metric in self.metrics)
-
-    @property
-    def depth(self) -> int:
-        """Slots to ask for. A tie that fills more than 2k slots has its mean rank behind k: more would change nothing."""
-        return min(2 * self.k + 1, self.num_items)
-
-    @property
-    def is_cut(self) -> bool:
-        return self.depth < self.num_items
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What is collected batch by batch."""
-
-    columns: dict[str, list[Tensor]] = field(default_factory=dict)  # a row per request
-    answered: dict[Metric, Tensor] = field(default_factory=dict)  # coverage's metrics: (I+1,) which items were shown
-    protocols: list[tuple[str, int, int]] = field(default_factory=list)
-    num_requests: int = 0
-    num_skipped: int = 0
-    num_targets: int = 0
-    num_repeated: int = 0
-    num_unreachable: int = 0
-    answering_s: float = 0.0
-
-
 def evaluate(
     shortlist: Shortlist,
     batches: Iterable[EvaluationBatch],
@@ -82,6 +43,7 @@ def evaluate(
     metrics: Sequence[str] = METRICS,
     item_counts: Tensor | None = None,
     item_vectors: Tensor | None = None,
+    steps: Steps | None = None,
     seed: int = 0,
     bootstrap: int = 1000,
 ) -> Report:
@@ -90,11 +52,13 @@ def evaluate(
     ``batches`` give the requests with their targets (B,S) and filters; ``num_items`` is I, the size of the catalogue.
     ``metrics`` are names with a cut-off, ``"ndcg@10"``. ``item_counts`` (I+1,) are the items' training events, which
     ``novelty`` and the segments of items need; ``item_vectors`` (I+1,D) are what ``diversity`` compares. ``bootstrap``
-    is the number of resamples behind the 95 % intervals; 0 leaves them out.
+    is the number of resamples behind the 95 % intervals; 0 leaves them out. ``steps`` say what happens between a request
+    and its lists, for the report's ``stages``.
 
     All items are ranked unless a request's filter allows fewer; a filter that lists the candidates of each request is a
     sampled protocol, and the report says so. Every request weighs the same. Requests without a target are left out and
-    counted; targets that the filter keeps out of the answer count as not found.
+    counted; targets that the filter keeps out of the answer count as not found. What came next and is unknown to the
+    catalogue has no part in the metrics; the stages count it as lost.
 
     Ties are ranked as :func:`~shortlist.evaluation.ranks.ranks` says. To know a tie's length, lists of 2k+1 slots are
     asked for, k being the largest cut-off: for a single target the figures are those of asking for all items.
@@ -103,8 +67,8 @@ def evaluate(
     outside of the catalogue, answers out of order, or no target at all.
     """
     started = time.perf_counter()
-    plan = _plan(parse_all(metrics), num_items, item_counts, item_vectors)
-    tally = _Tally(
+    plan = _plan(parse_all(metrics), num_items, item_counts, item_vectors, Steps() if steps is None else steps)
+    tally = Tally(
         answered={
             metric: torch.zeros(num_items + 1, dtype=torch.bool) for metric in plan.metrics if metric.name == "coverage"
         }
@@ -115,32 +79,12 @@ def evaluate(
         raise DataError(
             f"There is nothing to evaluate: none of the {tally.num_skipped} requests has a target. Check the split."
         )
-    columns = {name: torch.cat(parts).numpy() for name, parts in tally.columns.items()}
-    parts = by_part(columns, metrics=plan.metrics, segments=tuple(plan.segments), history=columns["history"])
-    found = estimates(parts, seed=seed, resamples=bootstrap)
-    overall = {estimate.metric: estimate for estimate in found["all", "all"]}
-    for metric, shown in tally.answered.items():
-        overall[str(metric)] = Estimate(str(metric), int(shown[1:].sum()) / num_items)
-    num_users = len(columns["user"])
-    return Report(
-        metrics=tuple(overall[str(metric)] for metric in plan.metrics),
-        num_users=num_users,
-        protocol=describe(tally.protocols, num_items),
-        segments=segment_table(parts, found),
-        stages=stage_table(columns),
-        stage_ndcg=f"ndcg@{plan.k}",
-        notes=_notes(plan, tally),
-        seconds=time.perf_counter() - started,
-        ms_per_request=1000 * tally.answering_s / num_users,
-        per_user=parts["all", "all"],
-        users=columns["user"],
-        target_keys=columns["key"],
-    )
+    return conclude(plan, tally, started=started, seed=seed, resamples=bootstrap)
 
 
 def _plan(
-    metrics: tuple[Metric, ...], num_items: int, item_counts: Tensor | None, item_vectors: Tensor | None
-) -> _Plan:
+    metrics: tuple[Metric, ...], num_items: int, item_counts: Tensor | None, item_vectors: Tensor | None, steps: Steps
+) -> Plan:
     names = {metric.name for metric in metrics}
     for name, values, argument in (
         ("novelty", item_counts, "item_counts"),
@@ -152,46 +96,86 @@ def _plan(
             raise DataError(
                 f"{argument} has {len(values)} rows; it needs {num_items + 1}, one per item and row 0 for none."
             )
-    return _Plan(
+    return Plan(
         metrics,
         num_items,
         {} if item_counts is None else item_segments(item_counts),
         self_information(item_counts) if item_counts is not None and "novelty" in names else None,
         unit_vectors(item_vectors) if item_vectors is not None and "diversity" in names else None,
+        steps,
     )
 
 
-def _ask(shortlist: Shortlist, given: EvaluationBatch, plan: _Plan, tally: _Tally) -> None:
+def _ask(shortlist: Shortlist, given: EvaluationBatch, plan: Plan, tally: Tally) -> None:
     """Answer one batch and add its figures to the tally."""
-    _check_targets(given.targets, plan.num_items)
+    check_targets(given.targets, plan.num_items)
     batch, rows = with_targets(given)
     first = tally.num_requests
     tally.num_requests += len(given.targets)
+    if given.unknown is not None:
+        tally.num_unknown += int(given.unknown.sum())
+        outside = (given.targets == 0).all(1) & (given.unknown > 0)
+        if bool(outside.any()):
+            tally.lost.append((given.unknown[outside], given.history_size.cpu()[outside]))
+            tally.num_skipped -= int(outside.sum())
     tally.num_skipped += len(given.targets) - len(rows)
     if not len(rows):
         return
     targets = distinct(batch.targets)
+    let_through = reachable(batch.filter, targets)
     tally.num_targets += int((targets != 0).sum())
     tally.num_repeated += int((batch.targets != 0).sum() - (targets != 0).sum())
-    tally.num_unreachable += count_unreachable(batch.filter, targets)
+    tally.num_unreachable += int((targets != 0).sum() - let_through.sum())
     tally.protocols.append(ranked_among(batch.filter, plan.num_items))
 
     before = time.perf_counter()
     with torch.no_grad():
-        stages = _on_cpu(shortlist(batch.requests, k=plan.depth, filter=batch.filter))
+        stages = on_cpu(shortlist(batch.requests, k=plan.depth, filter=batch.filter))
     tally.answering_s += time.perf_counter() - before
-    _check_answer(stages, len(rows), plan.num_items)
+    _add(tally.seconds, stages.seconds)
+    check_answer(stages, len(rows), plan.num_items)
     users = first + rows if batch.requests.user is None else batch.requests.user.long().cpu()
     identity = {"user": users, "key": target_keys(targets), "history": batch.history_size.cpu()}
-    for name, values in {**identity, **_measure(plan, stages, targets)}.items():
+    ranked = ranks(stages.ranked, targets, is_cut=plan.is_cut and stages.ranked.items.shape[1] >= plan.depth)
+    for name, values in {**identity, **_measure(plan, stages, targets, ranked)}.items():
         tally.columns.setdefault(name, []).append(values)
+    tally.width = max(tally.width, stages.retrieved.items.shape[1])
+    stood = held_by_stage(
+        stages,
+        targets,
+        steps=plan.steps,
+        let_through=let_through,
+        exact=_search_exactly(plan.steps, batch, stages.retrieved.items.shape[1], tally),
+        ranked=ranked,
+        k=plan.k,
+        depth=plan.depth,
+        is_cut=plan.is_cut,
+    )
+    per_stage = stage_columns(stood, targets, k=plan.k, unknown=batch.unknown, segments=plan.segments)
+    for name, values in per_stage.items():
+        tally.stages.setdefault(name, []).append(values)
     for metric, shown in tally.answered.items():
         shown[stages.ranked.items[:, : metric.k]] = True
 
 
-def _measure(plan: _Plan, stages: Stages, targets: Tensor) -> dict[str, Tensor]:
-    """Every figure of every request: ``all/METRIC``, ``SEGMENT/METRIC`` (NaN outside) and ``STAGE/FIGURE``."""
-    ranked = ranks(stages.ranked, targets, is_cut=plan.is_cut and stages.ranked.items.shape[1] >= plan.depth)
+def _search_exactly(steps: Steps, batch: EvaluationBatch, k: int, tally: Tally) -> Candidates | None:
+    """What the funnel's search would find if it scored every item."""
+    if steps.exact is None:
+        return None
+    before = time.perf_counter()
+    with torch.no_grad():
+        found = plain_list(steps.exact(batch.requests, k, filter=batch.filter))
+    _add(tally.seconds, {"exact search": time.perf_counter() - before})
+    return found
+
+
+def _add(seconds: dict[str, float], more: Mapping[str, float]) -> None:
+    for step, spent in more.items():
+        seconds[step] = seconds.get(step, 0.0) + spent
+
+
+def _measure(plan: Plan, stages: Stages, targets: Tensor, ranked: Tensor) -> dict[str, Tensor]:
+    """Every metric of every request: ``all/METRIC`` and ``SEGMENT/METRIC`` (NaN outside)."""
     num_targets = (targets != 0).sum(1)
     figures: dict[str, Tensor] = {}
     for metric in plan.metrics:
@@ -207,51 +191,4 @@ def _measure(plan: _Plan, stages: Stages, targets: Tensor) -> dict[str, Tensor]:
         for metric in plan.metrics:
             if metric.is_accuracy:
                 figures[f"{name}/{metric}"] = measure(metric, own, count)
-    return {**figures, **stage_columns(stages, targets, k=plan.k, depth=plan.depth, is_cut=plan.is_cut, ranked=ranked)}
-
-
-def _notes(plan: _Plan, tally: _Tally) -> tuple[str, ...]:
-    notes = []
-    if tally.num_skipped:
-        notes.append(f"Requests without a target, left out: {tally.num_skipped:,}.")
-    if tally.num_repeated:
-        notes.append(f"Targets that a request repeats, counted once: {tally.num_repeated:,}.")
-    if tally.num_unreachable:
-        share = f"{tally.num_unreachable:,} of {tally.num_targets:,}"
-        notes.append(f"Targets that the request's filter keeps out, counted as not found: {share}.")
-    if plan.k > plan.num_items:
-        notes.append(f"The largest cut-off, {plan.k:,}, exceeds the catalogue of {plan.num_items:,} items.")
-    return tuple(notes)
-
-
-def _on_cpu(stages: Stages) -> Stages:
-    """The lists as evaluation reads them; a stage that changed nothing stays one object, which spares its figures."""
-    ranked = _plain(stages.ranked)
-    retrieved = ranked if stages.retrieved is stages.ranked else _plain(stages.retrieved)
-    if stages.filtered is stages.retrieved:
-        return Stages(retrieved, retrieved, ranked)
-    return Stages(retrieved, ranked if stages.filtered is stages.ranked else _plain(stages.filtered), ranked)
-
-
-def _plain(candidates: Candidates) -> Candidates:
-    return Candidates(candidates.items.long().cpu(), candidates.scores.cpu())
-
-
-def _check_targets(targets: Tensor, num_items: int) -> None:
-    if targets.numel() and (int(targets.min()) < 0 or int(targets.max()) > num_items):
-        raise DataError(
-            f"Targets run from {int(targets.min())} to {int(targets.max())}; items from 1 to {num_items} (0 pads). "
-            "Encode them with the vocabulary of the model."
-        )
-
-
-def _check_answer(stages: Stages, num_requests: int, num_items: int) -> None:
-    for name in STAGES:
-        items = getattr(stages, name).items
-        if len(items) != num_requests:
-            raise DataError(f"The {name} list has {len(items)} rows for {num_requests} requests. Answer one row each.")
-        if items.numel() and (int(items.min()) < 0 or int(items.max()) > num_items):
-            raise DataError(
-                f"The {name} list holds items from {int(items.min())} to {int(items.max())}; "
-                f"items run from 1 to {num_items}. Build it from the same catalogue."
-            )
+    return figures

@@ -88,7 +88,7 @@ def measure(metric: Metric, ranks: Tensor, num_targets: Tensor) -> Tensor:
         case "precision":
             figures = hits.sum(1).double() / metric.k
         case "ndcg":
-            figures = (1 / torch.log2(ranks + 2)).masked_fill(~hits, 0.0).sum(1) / _ideal(metric.k, num_targets)
+            figures = gains(ranks, k=metric.k).sum(1) / ideal_gain(metric.k, num_targets)
         case "mrr":
             figures = (1 / (ranks + 1)).masked_fill(~hits, 0.0).amax(1)
         case "map":
@@ -100,7 +100,12 @@ def measure(metric: Metric, ranks: Tensor, num_targets: Tensor) -> Tensor:
     return figures.masked_fill(num_targets == 0, torch.nan)
 
 
-def _ideal(k: int, num_targets: Tensor) -> Tensor:
-    """The gain of min(k, R) targets at the top of the list (B,)."""
-    gains = 1 / torch.log2(torch.arange(k, dtype=torch.float64) + 2)
-    return gains.cumsum(0)[num_targets.clamp(1, k) - 1]
+def gains(ranks: Tensor, *, k: int) -> Tensor:
+    """What each target of a rank (B,S) below ``k`` adds to the DCG."""
+    return (1 / torch.log2(ranks + 2)).masked_fill(ranks >= k, 0.0)
+
+
+def ideal_gain(k: int, num_targets: Tensor) -> Tensor:
+    """The DCG of min(k, R) targets at the top of the list (B,)."""
+    places = torch.arange(k, dtype=torch.float64)
+    return gains(places, k=k).cumsum(0)[num_targets.clamp(1, k) - 1]

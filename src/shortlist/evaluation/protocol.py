@@ -19,19 +19,22 @@ def with_targets(batch: EvaluationBatch) -> tuple[EvaluationBatch, Tensor]:
     if bool(has.all()):
         return batch, rows
     return EvaluationBatch(
-        batch.requests.take(rows), batch.targets[rows], batch.filter.take(rows), batch.history_size[rows]
+        batch.requests.take(rows),
+        batch.targets[rows],
+        batch.filter.take(rows),
+        batch.history_size[rows],
+        None if batch.unknown is None else batch.unknown[rows],
     ), rows
 
 
-def count_unreachable(filter: Filter, targets: Tensor) -> int:
-    """How many targets (B,S) the filter keeps out of the answer."""
-    real = targets != 0
-    reachable = real.clone()
+def reachable(filter: Filter, targets: Tensor) -> Tensor:
+    """Which targets (B,S) the filter lets into the answer."""
+    reachable = targets != 0
     if filter.allowed is not None:
         reachable &= filter.allowed[targets] if filter.allowed.dtype == torch.bool else found(filter.allowed, targets)
     if filter.exclude is not None and filter.exclude.shape[1]:
         reachable &= ~_excluded(filter.exclude, targets)
-    return int(real.sum() - reachable.sum())
+    return reachable
 
 
 def _excluded(exclude: Tensor, targets: Tensor) -> Tensor:

@@ -8,20 +8,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
 
 from shortlist.errors import DataError, SettingsError, nearest
+from shortlist.evaluation.diagnosis import Diagnosis
 from shortlist.evaluation.metrics import parse
-from shortlist.evaluation.report_html import to_html
+from shortlist.evaluation.page import to_html
+from shortlist.evaluation.records import plain, rebuilt
 from shortlist.evaluation.report_text import to_text
 
 if TYPE_CHECKING:
     import polars as pl
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,24 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of the funnel: how many held-out items it still holds, and how good its list is.
+
+    ``recall`` is the mean share of a user's held-out items, ``ndcg`` that of the first k of a list (None: it has no
+    order). Both count what is not in the catalogue, or is kept out by a filter, as lost.
+    """
+
+    name: str  # held out, catalogue, allowed, exact, retrieved, filtered, unranked or ranked
+    meaning: str
+    targets: int
+    recall: Estimate
+    ndcg: Estimate | None = None
+    slots: int | None = None  # of the list: C candidates, or k
+    size: float | None = None  # how many of them hold an item, on average
+    ms: float | None = None  # a request, in the batches given
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """The metrics of a part of the users (``of = "users"``), or over a part of the targets (``of = "items"``)."""
 
@@ -43,16 +63,7 @@ class Segment:
     meaning: str
     num_users: int
     metrics: tuple[Estimate, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What one step of the funnel still holds: share of the targets, mean length of the list, NDCG where it is ordered."""
-
-    name: str
-    recall: float
-    size: float
-    ndcg: float | None
+    stages: tuple[Stage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,9 +71,9 @@ class Report:
     """The result of an evaluation.
 
     ``per_user`` holds one value per user and metric, in the order of ``users`` (their indices, or running numbers where
-    the requests name none), so that :func:`~shortlist.evaluation.compare` can pair two reports; ``target_keys`` tells
-    apart what the users were asked for. ``unit`` says what a row is: ``users``, ``requests`` where one is asked several times, or ``rows``
-    for predictions.
+    the requests name none), so that :func:`~shortlist.evaluation.compare` can pair two reports, and ``per_stage`` the same
+    for ``STAGE/recall`` and ``STAGE/ndcg``; ``target_keys`` tells apart what the users were asked for. ``unit`` says what a
+    row is: ``users``, ``requests`` where one is asked several times, or ``rows`` for predictions.
     """
 
     metrics: tuple[Estimate, ...]
@@ -70,12 +81,15 @@ class Report:
     protocol: str
     segments: tuple[Segment, ...] = ()
     stages: tuple[Stage, ...] = ()
-    stage_ndcg: str = ""  # the metric in the stages' last column, such as ndcg@20
+    stage_notes: tuple[str, ...] = ()  # which stages coincide or were not measured
+    ms_per_step: Mapping[str, float] = field(default_factory=dict)  # of a request, in the batches given
     notes: tuple[str, ...] = ()  # what was left out, merged or could not be found, with counts
     seconds: float = 0.0  # the whole evaluation
     ms_per_request: float | None = None  # the shortlists alone, in the batches given
     unit: str = "users"
+    diagnosis: Diagnosis | None = None
     per_user: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict, repr=False)
+    per_stage: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict, repr=False)
     users: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
     target_keys: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
 
@@ -94,10 +108,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the arrays per user, ready for JSON: a figure that does not exist is None."""
-        names = [
-            entry.name for entry in dataclasses.fields(self) if entry.name not in ("per_user", "users", "target_keys")
-        ]
-        return {name: _plain(getattr(self, name)) for name in names}
+        return {name: plain(getattr(self, name)) for name in _kinds()}
 
     def to_frame(self) -> pl.DataFrame:
         """One row for each segment and metric: of, segment, num_users, metric, value, low, high."""
@@ -116,8 +127,9 @@ class Report:
         if path.suffix == ".html":
             _write(path, to_html(self))
         elif path.suffix == ".json":
-            arrays = {name: [_plain(value) for value in values.tolist()] for name, values in self.per_user.items()}
-            content = {"format": FORMAT, **self.to_dict(), "per_user": arrays}
+            content = {"format": FORMAT, **self.to_dict()}
+            for name in ("per_user", "per_stage"):
+                content[name] = {key: plain(values.tolist()) for key, values in getattr(self, name).items()}
             content |= {"users": self.users.tolist(), "target_keys": self.target_keys.tolist()}
             _write(path, json.dumps(content, allow_nan=False))
         else:
@@ -132,25 +144,22 @@ class Report:
                 raise DataError(
                     f"{path} is a report in a format this version does not know. Evaluate again, or update."
                 )
-            return cls._from_dict(content)
+            known: dict[str, Any] = {name: rebuilt(kind, content[name]) for name, kind in _kinds().items()}
+            for name in ("per_user", "per_stage"):
+                known[name] = {key: np.array(values, dtype=np.float64) for key, values in content[name].items()}
+            for name in ("users", "target_keys"):
+                known[name] = np.array(content[name], dtype=np.int64)
+            return cls(**known)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{path} is not a saved report ({error}). Give a .json file that Report.save wrote."
             ) from error
 
-    @classmethod
-    def _from_dict(cls, content: dict[str, Any]) -> Report:
-        segments = [{**part, "metrics": _estimates(part["metrics"])} for part in content.pop("segments")]
-        return cls(
-            metrics=_estimates(content.pop("metrics")),
-            segments=tuple(Segment(**part) for part in segments),
-            stages=tuple(Stage(**{**part, "recall": _number(part["recall"])}) for part in content.pop("stages")),
-            notes=tuple(content.pop("notes")),
-            per_user={name: np.array(values, dtype=np.float64) for name, values in content.pop("per_user").items()},
-            users=np.array(content.pop("users"), dtype=np.int64),
-            target_keys=np.array(content.pop("target_keys"), dtype=np.int64),
-            **content,
-        )
+
+def _kinds() -> dict[str, Any]:
+    """The types of the fields that are no arrays."""
+    arrays = ("per_user", "per_stage", "users", "target_keys")
+    return {name: kind for name, kind in get_type_hints(Report).items() if name not in arrays}
 
 
 def estimate(metric: str, value: float, bounds: npt.NDArray[np.float64]) -> Estimate:
@@ -168,20 +177,3 @@ def _write(path: Path, text: str) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written ({error}). Free some space or choose another folder.") from error
-
-
-def _estimates(parts: list[dict[str, Any]]) -> tuple[Estimate, ...]:
-    return tuple(Estimate(**{**part, "value": _number(part["value"])}) for part in parts)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _plain(value: Any) -> Any:
-    """Records to dicts, tuples to lists, NaN to None."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: _plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
-    if isinstance(value, tuple | list):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

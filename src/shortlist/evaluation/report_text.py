@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shortlist.evaluation.report import Report
+    from shortlist.evaluation.report import Estimate, Report
 
 WIDTH = 100
 
@@ -18,7 +18,8 @@ def to_text(report: Report) -> str:
     for header, rows in segment_tables(report):
         blocks.append(table(header, rows))
     if report.stages:
-        blocks.append(table(*stage_rows(report)))
+        blocks.append(["Where held-out items are lost:", *table(*stage_rows(report)), *report.stage_notes])
+        blocks += [table(*rows) for rows in stage_segment_rows(report)]
     if report.notes:
         blocks.append([f"Note: {note}" for note in report.notes])
     return "\n\n".join("\n".join(lines) for lines in blocks)
@@ -70,14 +71,39 @@ def stage_rows(report: Report) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the funnel."""
     rows = [
         [
-            stage.name,
-            figure(stage.recall),
-            f"{stage.size:.1f}",
-            "not ordered" if stage.ndcg is None else figure(stage.ndcg),
+            stage.meaning,
+            f"{stage.targets:,}",
+            _share(stage.recall),
+            "" if stage.ndcg is None else _share(stage.ndcg),
+            "" if stage.ms is None else f"{stage.ms:.3g}",
         ]
         for stage in report.stages
     ]
-    return ["stage", "recall", "items", report.stage_ndcg], rows
+    ndcg = next((stage.ndcg.metric for stage in report.stages if stage.ndcg is not None), "ndcg")
+    return ["stage", "items", "share held", ndcg, "ms"], rows
+
+
+def stage_segment_rows(report: Report) -> list[tuple[list[str], list[list[str]]]]:
+    """Header and rows of the share that each stage holds, a column for each segment of users and of items."""
+    tables = []
+    for of, whose in (("users", "held-out items of users who are"), ("items", "held-out items that are")):
+        segments = [segment for segment in report.segments if segment.of == of and segment.stages]
+        if segments:
+            rows = [
+                [stage.meaning, *(figure(segment.stages[number].recall.value) for segment in segments)]
+                for number, stage in enumerate(report.stages)
+            ]
+            counts = [f"{segment.stages[0].targets:,}" for segment in segments]
+            header = [whose, *(segment.name for segment in segments)]
+            tables.append((header, [["in all", *counts], *rows[1:]]))
+    return tables
+
+
+def _share(estimate: Estimate) -> str:
+    """A value with half of its interval's width."""
+    if estimate.low is None or estimate.high is None:
+        return figure(estimate.value)
+    return f"{figure(estimate.value)} ±{(estimate.high - estimate.low) / 2:.4f}"
 
 
 def figure(value: float) -> str:

@@ -19,7 +19,7 @@ ITEM_SEGMENTS: Mapping[str, str] = MappingProxyType(
     {
         "head": "top half of training events",
         "tail": "other half of training events",
-        "unseen": "no training event",
+        "cold": "no training event",
     }
 )
 
@@ -40,7 +40,7 @@ def item_segments(item_counts: Tensor) -> dict[str, Tensor]:
     The head is the fewest items that together hold at least half of the events; equally popular items enter it by index.
 
     >>> {name: which.nonzero().ravel().tolist() for name, which in item_segments(torch.tensor([0, 1, 4, 0, 3])).items()}
-    {'head': [2], 'tail': [1, 4], 'unseen': [3]}
+    {'head': [2], 'tail': [1, 4], 'cold': [3]}
     """
     counts = item_counts.long().clone()
     counts[0] = 0
@@ -48,4 +48,4 @@ def item_segments(item_counts: Tensor) -> dict[str, Tensor]:
     before = ordered.cumsum(0) - ordered
     head = torch.empty_like(counts, dtype=torch.bool).scatter_(0, order, 2 * before < counts.sum()) & (counts > 0)
     real = torch.arange(len(counts)) > 0
-    return {"head": head, "tail": (counts > 0) & ~head, "unseen": (counts == 0) & real}
+    return {"head": head, "tail": (counts > 0) & ~head, "cold": (counts == 0) & real}

@@ -6,8 +6,9 @@ It does not know which library searches.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -37,6 +38,15 @@ class Searcher(Protocol):
 
     def arrays(self) -> dict[str, Tensor]:
         """All it needs to be restored, but the vectors."""
+        ...
+
+
+@runtime_checkable
+class Adjustable(Protocol):
+    """A searcher whose effort can be chosen anew without another build."""
+
+    def variants(self) -> Iterator[tuple[str, Searcher]]:
+        """The same with less and with more effort, each by the name of its setting."""
         ...
 
 
@@ -76,6 +86,12 @@ class Overlay:
         """Items (n',) and vectors (n', D) that can be answered."""
         parts = (self.main.alive(), self.delta.alive())
         return torch.cat([items for items, _ in parts]), torch.cat([vectors for _, vectors in parts])
+
+    def variants(self) -> Iterator[tuple[str, Overlay]]:
+        """The same searched with less and with more effort, each by the name of its setting."""
+        if isinstance(self.searcher, Adjustable):
+            for setting, searcher in self.searcher.variants():
+                yield setting, replace(self, searcher=searcher)
 
     def plus(self, items: Tensor, vectors: Tensor) -> Overlay:
         """With ``items`` in it; those that were here get the new vectors."""

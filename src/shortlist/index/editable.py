@@ -11,15 +11,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from shortlist.contracts import Candidates, Filter
+from shortlist.contracts import Candidates, Filter, SearchSpeed
 from shortlist.errors import SearchError
 from shortlist.index.checks import checked_count, checked_filter, checked_items, checked_vectors
 from shortlist.index.delta import Overlay
-from shortlist.index.measure import IndexReport, measure, sample
+from shortlist.index.measure import IndexReport, measure, sample, speeds
 from shortlist.index.table import Table, joined
 
 _COMPACT_SHARE = 0.05  # a delta of 5 % costs about what the rest of the search does
 _COMPACT_ROWS = 2_000
+_SWEPT_K = 100
 
 
 class IndexSettings(Protocol):
@@ -107,6 +108,22 @@ class EditableIndex:
         queries = torch.empty((0, state.width)) if self._queries is None else self._queries
         return {**state.arrays(), "queries": queries}
 
+    def alive(self) -> tuple[Tensor, Tensor]:
+        """The items (n,) that can be answered, and their vectors (n, D)."""
+        return self._state.alive()
+
+    def sweep(self) -> tuple[SearchSpeed, ...]:
+        """Recall against speed: exact search, this index, and where it can search wider or narrower, those settings.
+
+        Measured on the queries of :attr:`report`, each setting by the fastest of three searches for all of them at once.
+        """
+        state, settings = self._state, repr(self.tuned)
+        searches = {"exact": state.search if isinstance(state, Table) else Table.of(*state.alive()).search}
+        if isinstance(state, Overlay):
+            searches |= {setting: other.search for setting, other in state.variants()} | {settings: state.search}
+        used = settings if isinstance(state, Overlay) else "exact"
+        return speeds(searches, queries=self._held_out(), k=_SWEPT_K, used=used)
+
     @property
     def report(self) -> IndexReport:
         """Recall against exact search, speed and size, measured at the first look and after edits.
@@ -116,18 +133,21 @@ class EditableIndex:
         state = self._state
         if self._measured is None or self._measured[0] is not state:
             items, vectors = state.alive()
-            queries = sample(vectors, seed=0) if self._queries is None else self._queries
-            held_out = queries[1::2] if len(queries) > 1 else queries
             report = measure(
                 self,
                 items=items,
                 vectors=vectors,
-                queries=held_out,
+                queries=self._held_out(),
                 settings=repr(self.tuned),
                 build_s=self._build_s,
             )
             self._measured = (state, report)
         return self._measured[1]
+
+    def _held_out(self) -> Tensor:
+        """Queries (Q, D) that did not tune it: every other one of those given at the build, else item vectors."""
+        queries = sample(self._state.alive()[1], seed=0) if self._queries is None else self._queries
+        return queries[1::2] if len(queries) > 1 else queries
 
     def _write(self, items: Tensor, vectors: Tensor, *, is_new: bool) -> None:
         vectors = checked_vectors(vectors, what="Vectors", width=self._state.width)

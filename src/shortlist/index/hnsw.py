@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -115,6 +116,13 @@ class _Tuned:
             "entry": torch.tensor(graph.entry),
             "ef_search": torch.tensor(self.ef_search),
         }
+
+    def variants(self) -> Iterator[tuple[str, _Tuned]]:
+        """Half, double, … the ``ef_search``, within what the tuning looks at."""
+        for step in range(-3, 5):
+            ef_search = round(self.ef_search * 2**step)
+            if step and _TUNED_K <= ef_search <= len(self.graph.vectors):
+                yield f"ef_search={ef_search}", replace(self, ef_search=ef_search)
 
     def _ef(self, k: int, share: float) -> int:
         """Beyond the k it was tuned for, a search looks wider in proportion; so it does where it may answer but a share."""

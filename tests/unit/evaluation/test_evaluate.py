@@ -192,25 +192,7 @@ def test_segments_of_items_look_only_at_their_own_targets(batch: MakeBatch, by_s
         for segment in report.segments
         if segment.of == "items"
     }
-    assert found == {"head": (1, 0.0), "tail": (1, 1.0), "unseen": (1, 1.0)}
-
-
-def test_the_stages_show_where_targets_are_lost(batch: MakeBatch) -> None:
-    items = torch.tensor([[5, 4, 3, 2, 1]])
-    retrieved = Candidates(items, torch.tensor([[1.0, 5.0, 2.0, 4.0, 3.0]]))  # several sources: no order
-    filtered = Candidates(items[:, :3], torch.tensor([[3.0, 2.0, 1.0]]))
-    ranked = Candidates(torch.tensor([[3, 4]]), torch.tensor([[9.0, 8.0]]))
-
-    def shortlist(requests: Requests, /, *, k: int, filter: Filter) -> Stages:
-        return Stages(retrieved, filtered, ranked)
-
-    report = evaluate(shortlist, [batch([[1, 2, 3, 4]])], num_items=50, metrics=["ndcg@1"])
-    assert [(stage.name, stage.recall, stage.size, stage.ndcg) for stage in report.stages] == [
-        ("retrieved", 1.0, 5.0, None),
-        ("filtered", 0.5, 3.0, 0.0),
-        ("ranked", 0.25, 1.0, 1.0),
-    ]
-    assert report.stage_ndcg == "ndcg@1"
+    assert found == {"head": (1, 0.0), "tail": (1, 1.0), "cold": (1, 1.0)}
 
 
 def test_coverage_counts_the_items_that_anyone_was_shown(batch: MakeBatch, by_scores: MakeShortlist) -> None:

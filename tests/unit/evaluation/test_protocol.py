@@ -1,7 +1,7 @@
 import torch
 
 from shortlist.contracts import Filter
-from shortlist.evaluation.protocol import count_unreachable, target_keys
+from shortlist.evaluation.protocol import reachable, target_keys
 
 
 def test_a_key_depends_on_the_set_of_targets_alone() -> None:
@@ -16,11 +16,11 @@ def test_keys_of_all_pairs_of_a_small_catalogue_differ() -> None:
     assert len(target_keys(pairs).unique()) == len(pairs)
 
 
-def test_unreachable_targets_are_counted_whatever_the_order_and_padding() -> None:
+def test_unreachable_targets_are_found_whatever_the_order_and_padding() -> None:
     targets = torch.tensor([[9, 2, 0], [4, 1, 6]])
     exclude = torch.tensor([[0, 2, 5, 0], [6, 6, 9, 1]])
-    assert count_unreachable(Filter(exclude=exclude), targets) == 3
-    assert count_unreachable(Filter(exclude=exclude[:, :0]), targets) == 0
-    assert count_unreachable(Filter(), targets) == 0
+    assert reachable(Filter(exclude=exclude), targets).tolist() == [[True, False, False], [True, False, False]]
+    assert reachable(Filter(exclude=exclude[:, :0]), targets).tolist() == (targets != 0).tolist()
+    assert reachable(Filter(), targets).tolist() == (targets != 0).tolist()
     both = Filter(allowed=torch.tensor([[9, 2], [4, 4]]), exclude=exclude)
-    assert count_unreachable(both, targets) == 3
+    assert reachable(both, targets).tolist() == [[True, False, False], [True, False, False]]

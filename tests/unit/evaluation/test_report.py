@@ -44,7 +44,16 @@ def test_the_table_fits_a_terminal_and_shows_every_metric_segment_and_stage(repo
     lines = str(report).splitlines()
     assert max(map(len, lines)) <= 100
     assert lines[0].startswith("79 users, all 100 items ranked (")
-    for name in (*MANY, "heavy users", "head items", "tail items", "unseen items", "retrieved", "filtered", "ranked"):
+    for name in (
+        *MANY,
+        "heavy users",
+        "head items",
+        "tail items",
+        "cold items",
+        "held out",
+        "index, 60 candidates",
+        "top 20 after re-ranking",
+    ):
         assert name in str(report)
     assert "Note: Requests without a target, left out: 1." in lines
 
@@ -118,7 +127,8 @@ def test_the_frame_has_a_row_per_part_and_metric(report: Report) -> None:
 def test_the_page_shows_the_same_figures_and_needs_no_network(report: Report, tmp_path: Path) -> None:
     report.save(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert f"<td>{report['ndcg@10'].value:.4f}</td>" in page
+    assert f"<b>{report['ndcg@10'].value:.4f}</b>" in page
+    assert "top 20 after re-ranking" in page
     assert "head items" in page
     assert "left out" in page
     assert "http" not in page
@@ -132,7 +142,7 @@ def test_a_report_of_another_kind_is_refused(report: Report, tmp_path: Path) -> 
         report.save(tmp_path / "missing" / "report.json")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', '{"format": 1, "metrics": 3}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2}', '{"format": 2, "metrics": 3}'])
 def test_a_file_that_is_no_report_is_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "other.json"
     path.write_text(content, encoding="utf-8")

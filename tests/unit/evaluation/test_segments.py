@@ -15,11 +15,11 @@ def test_the_head_is_the_fewest_items_with_half_of_the_events() -> None:
     segments = item_segments(counts)
     assert segments["head"].nonzero().ravel().tolist() == [5]
     assert segments["tail"].nonzero().ravel().tolist() == [1, 2, 3, 4]
-    assert segments["unseen"].nonzero().ravel().tolist() == [6]
+    assert segments["cold"].nonzero().ravel().tolist() == [6]
 
 
-def test_without_events_every_item_is_unseen_and_padding_is_in_no_segment() -> None:
+def test_without_events_every_item_is_cold_and_padding_is_in_no_segment() -> None:
     segments = item_segments(torch.zeros(4, dtype=torch.int64))
-    assert segments["unseen"].tolist() == [False, True, True, True]
+    assert segments["cold"].tolist() == [False, True, True, True]
     assert not segments["head"].any()
     assert not segments["tail"].any()

@@ -157,3 +157,17 @@ def test_vectors_outlive_the_index_they_came_from() -> None:
     settings, vectors = HNSW(ef_search=50), random(400, 8)
     arrays = settings.build(torch.arange(1, 401), vectors).arrays()  # the index itself is gone
     assert torch.equal(arrays["vectors"], vectors)
+
+
+def test_a_sweep_finds_more_with_more_effort() -> None:
+    draw = torch.Generator().manual_seed(0)
+    vectors, queries = torch.randn(4_000, 32, generator=draw), torch.randn(200, 32, generator=draw)
+    index = HNSW(ef_search=200, neighbours=8, ef_construction=20).build(
+        torch.arange(1, 4_001), vectors, queries=queries
+    )
+    points = {point.setting: point.recall for point in index.sweep()}
+    efforts = [f"ef_search={size}" for size in (100, 400, 800, 1600, 3200)]
+    assert set(efforts) < set(points)
+    recalls = [points[setting] for setting in efforts]
+    assert recalls == sorted(recalls)
+    assert recalls[0] < points[repr(index.tuned)] < recalls[1]

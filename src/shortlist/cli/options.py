@@ -11,7 +11,7 @@ from shortlist.errors import RequestError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
 def table_options(command: Command) -> Command:

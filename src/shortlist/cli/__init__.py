@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shortlist.cli_options import as_json as json_option
-from shortlist.cli_options import choice_options, read_caps, table_options
-from shortlist.cli_output import print_frame, print_json
+from shortlist.cli.judging import evaluate, report
+from shortlist.cli.options import as_json_option, choice_options, read_caps, table_options
+from shortlist.cli.printing import print_frame, print_json
 from shortlist.errors import DataError, RequestError, SettingsError, ShortlistError, ShortlistWarning
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ def app() -> None:
     """Deep recommenders, from raw events to a ranked shortlist."""
 
 
+app.add_command(evaluate)
+app.add_command(report)
+
+
 @app.command()
 @click.option(
     "--out",
@@ -32,7 +36,7 @@ def app() -> None:
     show_default=True,
     help="The bundle to write.",
 )
-@json_option
+@as_json_option
 def demo(out: Path, as_json: bool) -> None:
     """Make a small shop, train on it, evaluate, and show one user's shortlist."""
     from shortlist.demo import run_demo
@@ -63,7 +67,7 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option(
     "--run-dir", type=click.Path(path_type=Path), help="Where logs and checkpoints go; a killed run resumes from there."
 )
-@json_option
+@as_json_option
 def train(
     events: str,
     items: str | None,
@@ -96,18 +100,18 @@ def train(
             )
         model = workflow.run_table(prepared, settings, run_dir=run_dir, show=not as_json)
         model.save(out)
-        report: Report | str | None = None
+        judged: Report | str | None = None
         if prepared.test is not None:
             try:
-                report = workflow.evaluate_table(model, prepared.test)
+                judged = workflow.evaluate_table(model, prepared.test)
             except DataError as error:
-                report = f"not evaluated: {error}"
+                judged = f"not evaluated: {error}"
         if as_json:
             print_json(
-                {"bundle": str(out), "test": report if report is None or isinstance(report, str) else report.to_dict()}
+                {"bundle": str(out), "test": judged if judged is None or isinstance(judged, str) else judged.to_dict()}
             )
             return
-        click.echo(f"\n{report or ''}\nWrote {out}. Next:\n  shortlist score {out} ROWS --out scores.parquet")
+        click.echo(f"\n{judged or ''}\nWrote {out}. Next:\n  shortlist score {out} ROWS --out scores.parquet")
         return
     recommender = workflow.run(prepared, settings, run_dir=run_dir, show=not as_json)
     recommender.save(out)
@@ -131,30 +135,6 @@ def train(
 
 @app.command()
 @click.argument("bundle")
-@click.argument("events", required=False)
-@click.option(
-    "--metrics", default="hr@10,ndcg@10,recall@20,mrr@10,coverage@10", show_default=True, help="Separated by commas."
-)
-@click.option("--repeats", is_flag=True, help="Items that the user has met may be found again.")
-@click.option("--out", type=click.Path(path_type=Path), help="Also write the report as JSON.")
-@json_option
-def evaluate(bundle: str, events: str | None, metrics: str, repeats: bool, out: Path | None, as_json: bool) -> None:
-    """Evaluate BUNDLE on the part kept from its training (or on later EVENTS), beside popularity, item-kNN and ALS."""
-    from shortlist import workflow
-
-    standing = workflow.evaluate_bundle(
-        workflow.load(bundle), events=events, metrics=metrics.split(","), exclude_seen=not repeats
-    )
-    if out is not None:
-        standing.reports["bundle"].save(out)
-    if as_json:
-        print_json({name: report.to_dict() for name, report in standing.reports.items()})
-    else:
-        click.echo(str(standing))
-
-
-@app.command()
-@click.argument("bundle")
 @click.option("--user", "users", multiple=True, help="A user's id; may be given several times.")
 @click.option("--all", "everyone", is_flag=True, help="Every user with events.")
 @click.option("--events", help="A file of fresh events that extend the stored ones.")
@@ -162,7 +142,7 @@ def evaluate(bundle: str, events: str | None, metrics: str, repeats: bool, out: 
 @click.option("--repeats", is_flag=True, help="Items that the user has met may come again.")
 @choice_options
 @click.option("--out", type=click.Path(path_type=Path), help="Write .parquet, .csv or .json instead of printing.")
-@json_option
+@as_json_option
 def recommend(
     bundle: str,
     users: tuple[str, ...],
@@ -249,7 +229,7 @@ def validate(events: str, items: str | None, users: str | None, file_format: str
 @click.option("--seed", "seeds", multiple=True, type=int, help="Instead of the recipe's seeds; may come again.")
 @click.option("--device", default="cpu", show_default=True, help="What to train on, such as cuda.")
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file.  [default: results/ beside the recipe]")
-@json_option
+@as_json_option
 def reproduce(
     recipe: str | None, data: Path | None, seeds: tuple[int, ...], device: str, out: Path | None, as_json: bool
 ) -> None:

@@ -1,4 +1,4 @@
-"""Values and frames to the terminal."""
+"""Results to a terminal: JSON for machines, tables for people."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def print_json(values: Any) -> None:
-    """Print values on one line."""
+    """One line of JSON."""
     click.echo(json.dumps(values, ensure_ascii=False, default=str))
 
 
 def print_frame(frame: pl.DataFrame) -> None:
-    """Print a frame as a table, as wide as the terminal."""
+    """A table with its numbers to the right."""
     from rich.console import Console
     from rich.table import Table
 
