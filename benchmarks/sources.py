@@ -112,6 +112,7 @@ def run(folder: Path, epochs: int, ranker: str) -> dict[str, Any]:
     return {
         "users": reports["all three"].num_users,
         "ranker": repr(settings),
+        "ranker_training": repr(training),
         "epochs": epochs,
         "sources": {name: repr(model.settings) for name, model in models.items()},
         "whole_union": {"recall": round(share, 4), "items": round(size, 1)},
