@@ -14,12 +14,13 @@ from torch import Tensor
 
 from shortlist.contracts import Candidates, Filter, ItemIndex
 from shortlist.errors import SearchError
-from shortlist.index import HNSW, Exact
+from shortlist.index import HNSW, IVFPQ, Exact
 
 # Settings, and the part of the exact 100 best that they must find.
 INDEXES: dict[str, tuple[Any, float]] = {
     "Exact": (Exact(), 1.0),
     "HNSW": (HNSW(recall=0.95), 0.95),
+    "IVFPQ": (IVFPQ(recall=0.95), 0.95),
 }
 ITEMS, WIDTH, QUERIES = 5_000, 32, 200
 

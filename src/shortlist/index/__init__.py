@@ -5,11 +5,12 @@ from __future__ import annotations
 from shortlist.index.editable import EditableIndex
 from shortlist.index.exact import Exact
 from shortlist.index.hnsw import HNSW
+from shortlist.index.ivfpq import IVFPQ
 from shortlist.index.measure import IndexReport, measure, recall
 
-__all__ = ["HNSW", "AnyIndex", "EditableIndex", "Exact", "IndexReport", "choose", "measure", "recall"]
+__all__ = ["HNSW", "IVFPQ", "AnyIndex", "EditableIndex", "Exact", "IndexReport", "choose", "measure", "recall"]
 
-AnyIndex = Exact | HNSW
+AnyIndex = Exact | HNSW | IVFPQ
 
 _EXACT_ITEMS = 100_000  # scoring all of them takes a few milliseconds
 

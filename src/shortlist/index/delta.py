@@ -7,8 +7,11 @@ It does not know which library searches.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,18 +24,44 @@ from shortlist.index.table import Table, candidates, contains, merged
 _SCATTERED = 2
 
 
+class Among:
+    """The rows that may be answered, of n. It never changes."""
+
+    def __init__(self, rows: Tensor) -> None:
+        """Take ``rows`` (n,) bool."""
+        self.rows = rows
+        self.count = int(torch.count_nonzero(rows))
+
+    @property
+    def share(self) -> float:
+        """The part of all rows."""
+        return self.count / max(1, len(self.rows))
+
+    @cached_property
+    def bitmap(self) -> npt.NDArray[np.uint8]:
+        """One bit for each row, the first row lowest, as FAISS reads it."""
+        return np.packbits(self.rows.numpy(), bitorder="little")
+
+    def both(self, rows: Tensor) -> Among:
+        """Those of them that are among ``rows`` (n,) bool too."""
+        return Among(self.rows & rows)
+
+
 class Searcher(Protocol):
     """A library's index over n vectors, by row. It never changes, and several threads may search it at once."""
 
-    def nearest(self, queries: Tensor, k: int, *, among: Tensor | None, share: float) -> tuple[Tensor, Tensor]:
-        """Scores and rows (B, k), best first; -inf and -1 where nothing was found.
+    def nearest(self, queries: Tensor, k: int, *, among: Among | None) -> tuple[Tensor, Tensor]:
+        """Scores and rows (B, k) for one query or more, best first; -inf and -1 where nothing was found.
 
-        ``among`` (n,) bool says which rows may be answered; they are ``share`` of all.
+        ``among`` says which rows may be answered, k of them or more; None: all n, which are k or more.
         """
         ...
 
     def effort(self, k: int, *, share: float) -> float:
-        """How many vectors ``nearest`` scores for one query, about: above what exact search does, that is taken."""
+        """How many vectors ``nearest`` scores for one query, about, where ``share`` of the rows may be answered.
+
+        Where exact search scores fewer, that is done.
+        """
         ...
 
     def arrays(self) -> dict[str, Tensor]:
@@ -47,7 +76,7 @@ class Overlay:
     main: Table
     searcher: Searcher
     delta: Table
-    open: Tensor | None = None  # (n,) bool rows of main that are not removed; None: all
+    open: Among | None = None  # rows of main that are not removed; None: all
 
     def __len__(self) -> int:
         return len(self.main) + len(self.delta)
@@ -65,8 +94,7 @@ class Overlay:
     @property
     def num_edits(self) -> int:
         """Rows that were added or removed since the build."""
-        removed = 0 if self.open is None else len(self.open) - int(self.open.sum())
-        return len(self.delta) + removed
+        return len(self.delta) + self.main.num_removed
 
     def holds(self, items: Tensor) -> Tensor:
         """Which of ``items`` (N,) can be answered."""
@@ -88,7 +116,7 @@ class Overlay:
 
     def _closed(self, items: Tensor) -> Overlay:
         main = self.main.minus(items)
-        return self if main is self.main else replace(self, main=main, open=main.items != 0)
+        return self if main is self.main else replace(self, main=main, open=Among(main.items != 0))
 
     def arrays(self) -> dict[str, Tensor]:
         """Items and vectors of both parts, and the searcher's own."""
@@ -106,16 +134,14 @@ class Overlay:
         return merged(found, self.delta.search(queries, k, filter), k) if len(self.delta.items) else found
 
     def _search_main(self, queries: Tensor, k: int, filter: Filter) -> Candidates:
-        among, num_open = self.open, len(self.main.items)
+        among = self.open
         if filter.allowed is not None:
             if filter.allowed.dtype != torch.bool:
                 return self.main.search(queries, k, filter)  # lists are short beside the catalogue: scored one by one
-            among = filter.allowed[self.main.items]
-            among = among if self.open is None else among & self.open
-        if among is not None:
-            num_open = int(among.sum())
+            passing = filter.allowed[self.main.items]
+            among = Among(passing) if among is None else among.both(passing)
         if filter.exclude is None or not filter.exclude.shape[1]:
-            return self._search_group(queries, k, filter, among, num_open, fetch=k, exclude=None)
+            return self._search_group(queries, k, filter, among, fetch=k, exclude=None)
         # Requests are searched with those that exclude about as many items, so that one long list slows only itself.
         exclude = self.main.find(filter.exclude)  # (B, X)
         known = (exclude < len(self.main.items)).sum(1)
@@ -124,9 +150,7 @@ class Overlay:
         for more in sorted(set(extra.tolist())):
             rows = (extra == more).nonzero().squeeze(1)
             group_exclude = exclude[rows] if more else None
-            part = self._search_group(
-                queries[rows], k, filter.take(rows), among, num_open, fetch=k + more, exclude=group_exclude
-            )
+            part = self._search_group(queries[rows], k, filter.take(rows), among, fetch=k + more, exclude=group_exclude)
             found.items[rows], found.scores[rows] = part.items, part.scores
         return found
 
@@ -135,22 +159,21 @@ class Overlay:
         queries: Tensor,
         k: int,
         filter: Filter,
-        among: Tensor | None,
-        num_open: int,
+        among: Among | None,
         *,
         fetch: int,
         exclude: Tensor | None,
     ) -> Candidates:
         """The searcher's ``fetch`` best without the excluded rows (B, X), or the exact answer where that is less work."""
-        num_rows = len(self.main.items)
+        num_open = len(self.main.items) if among is None else among.count
         if not num_open:
             return self.main.search(queries, k, filter)
-        share, fetch = num_open / num_rows, min(fetch, num_open)
+        share, fetch = num_open / len(self.main.items), min(fetch, num_open)
         # By the request alone, never by the batch it came in: the same request gets the same answer.
         is_filtered = among is not None or exclude is not None
         if is_filtered and num_open <= _SCATTERED * self.searcher.effort(fetch, share=share):
             return self.main.search(queries, k, filter)
-        scores, rows = self.searcher.nearest(queries, fetch, among=among, share=share)
+        scores, rows = self.searcher.nearest(queries, fetch, among=among)
         if exclude is None and fetch == k and rows.numpy()[:, -1].min() >= 0:
             return Candidates(self.main.items[rows], scores)
         if exclude is not None:
@@ -181,4 +204,4 @@ def restored(arrays: dict[str, Tensor], searcher: Searcher, *, items: Tensor, ve
     added = checked_items(stored(arrays, "delta_items", torch.int64, ndim=1), count=len(added_vectors))
     if bool(main.holds(added).any()):
         raise SearchError("A saved index holds an item twice, as built and as added. Build the index again.")
-    return Overlay(main, searcher, Table.of(added, added_vectors), None if bool(items.all()) else items != 0)
+    return Overlay(main, searcher, Table.of(added, added_vectors), None if bool(items.all()) else Among(items != 0))
