@@ -105,6 +105,14 @@ class Overlay:
         parts = (self.main.alive(), self.delta.alive())
         return torch.cat([items for items, _ in parts]), torch.cat([vectors for _, vectors in parts])
 
+    def vectors_of(self, items: Tensor) -> Tensor:
+        """The vectors (N, D) of ``items`` (N,) that are here."""
+        added = self.delta.holds(items)
+        vectors = self.main.vectors.new_empty((len(items), self.width))
+        vectors[added] = self.delta.vectors_of(items[added])
+        vectors[~added] = self.main.vectors_of(items[~added])
+        return vectors
+
     def plus(self, items: Tensor, vectors: Tensor) -> Overlay:
         """With ``items`` in it; those that were here get the new vectors."""
         return replace(self._closed(items), delta=self.delta.plus(items, vectors))

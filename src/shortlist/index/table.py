@@ -66,6 +66,10 @@ class Table:
         """Which of ``items`` (any shape) can be answered."""
         return self.find(items) < len(self.items)
 
+    def vectors_of(self, items: Tensor) -> Tensor:
+        """The vectors (N, D) of ``items`` (N,) that are here."""
+        return self.vectors[self.find(items)]
+
     def alive(self) -> tuple[Tensor, Tensor]:
         """Items (n',) and vectors (n', D) without the removed rows."""
         kept = self.items != 0
