@@ -23,6 +23,8 @@ from shortlist.index.table import Table, candidates, contains, merged
 # A search's scattered inner products cost half (one request) to eight times (a batch) as much as exact search's.
 _SCATTERED = 2
 
+FEWEST = 256  # vectors below which a library has nothing to save
+
 
 class Among:
     """The rows that may be answered, of n. It never changes."""
@@ -195,6 +197,11 @@ class Overlay:
             exact = self.main.search(queries[again], k, filter.take(again))
             found.items[again], found.scores[again] = exact.items, exact.scores
         return found
+
+
+def nothing(queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The answer (B, k) of a searcher that found nothing: the overlay completes it by exact search."""
+    return torch.full((len(queries), k), -torch.inf), torch.full((len(queries), k), -1)
 
 
 def overlay(main: Table, searcher: Searcher) -> Overlay:

@@ -177,7 +177,7 @@ class EditableIndex:
         try:
             built = self.settings.build(*before.alive(), queries=self._queries)
             with self._writing:
-                touched = torch.cat([*self._touched, torch.empty(0, dtype=torch.int64)]).unique()
+                touched = torch.unique(torch.cat([*self._touched, torch.empty(0, dtype=torch.int64)]))
                 held = touched[self._state.holds(touched)]
                 state = built._state.minus(touched)
                 self._state = state.plus(held, self._state.vectors_of(held)) if len(held) else state

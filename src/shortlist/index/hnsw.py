@@ -16,7 +16,7 @@ from shortlist.index.editable import EditableIndex
 from shortlist.index.exact import checked_catalogue, kept_queries, stored_queries
 from shortlist.index.graph import Graph, GraphSearch, build_graph
 from shortlist.index.table import Table
-from shortlist.index.tune import TUNED_K, Goal, cheapest, check_search_settings, check_whole, ladder, warn_unreached
+from shortlist.index.tune import LARGEST_SEED, TUNED_K, Goal, cheapest, check_settings, ladder, warn_unreached
 
 _WIDEST = 64  # the largest ef_search that is tried, in k
 
@@ -41,10 +41,13 @@ class HNSW:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_search_settings(self, recall=self.recall, seed=self.seed)
         if not 4 <= self.neighbours <= 256 or self.neighbours % 2:
             raise SettingsError(f"HNSW.neighbours is {self.neighbours!r}. It is an even number from 4 to 256.")
-        check_whole(self, {"ef_construction": (1, 100_000), "ef_search": (1, 100_000)})
+        check_settings(
+            self,
+            recall=self.recall,
+            ranges={"ef_construction": (1, 100_000), "ef_search": (1, 100_000), "seed": (0, LARGEST_SEED)},
+        )
 
     def build(self, items: Tensor, vectors: Tensor, *, queries: Tensor | None = None) -> EditableIndex:
         """An index of ``items`` (n,) with ``vectors`` (n, D); ``queries`` (Q, D) tune and measure it.

@@ -24,17 +24,16 @@ from torch import Tensor
 
 from shortlist.errors import SearchError
 from shortlist.index.checks import checked_vectors, stored
-from shortlist.index.delta import Among, overlay, restored
+from shortlist.index.delta import FEWEST, Among, nothing, overlay, restored
 from shortlist.index.editable import EditableIndex
 from shortlist.index.exact import checked_catalogue, kept_queries, stored_queries
 from shortlist.index.native import faiss, sealed, shared_vectors, unsealed
 from shortlist.index.table import Table
-from shortlist.index.tune import TUNED_K, Goal, cheapest, check_search_settings, check_whole, ladder, warn_unreached
+from shortlist.index.tune import LARGEST_SEED, TUNED_K, Goal, cheapest, check_settings, ladder, warn_unreached
 
 _CODES = 16  # of each part of a vector: 4 bits
 _WIDE = 256  # vectors of this width are cut into parts of 4 values, others into parts of 2
 _IN_LIST = 32  # vectors of a cluster at least, on average: so many are scanned at once
-_FEWEST = 256  # vectors that are worth a code
 _TRAINED = 64  # vectors by which a cluster's centre is found
 _TRAINED_CODE = 256  # and the values of a code
 _K_FACTORS = (4, 2, 8, 1, 16, 32, 64)  # the likely ones first
@@ -61,8 +60,11 @@ class IVFPQ:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_search_settings(self, recall=self.recall, seed=self.seed)
-        check_whole(self, {"nlist": (1, 2**20), "nprobe": (1, 2**20), "k_factor": (1, 10_000)})
+        check_settings(
+            self,
+            recall=self.recall,
+            ranges={"nlist": (1, 2**20), "nprobe": (1, 2**20), "k_factor": (1, 10_000), "seed": (0, LARGEST_SEED)},
+        )
 
     def build(self, items: Tensor, vectors: Tensor, *, queries: Tensor | None = None) -> EditableIndex:
         """An index of ``items`` (n,) with ``vectors`` (n, D); ``queries`` (Q, D) tune and measure it.
@@ -149,7 +151,7 @@ class Clusters:
         Where fewer are found, the rest is -1 with score -inf.
         """
         if self.codes is None:
-            return torch.full((len(queries), k), -torch.inf), torch.full((len(queries), k), -1)
+            return nothing(queries, k)
         key = (k, nprobe, rescored)
         parameters = self._parameters.get(key) if among is None else None
         if parameters is None:
@@ -205,7 +207,7 @@ class _Tuned:
 def _clustered(vectors: Tensor, *, nlist: int | None, seed: int) -> Any:
     """FAISS's index of the codes of checked ``vectors`` (n, D), or None where there is too little to tell apart."""
     count, width = vectors.shape
-    if count < _FEWEST:
+    if count < FEWEST:
         return None
     if nlist is None:
         nlist = min(2 ** round(math.log2(4 * count**0.5)), max(1, count // _IN_LIST))

@@ -6,7 +6,7 @@ It does not know which library searches: settings come as ladders, and a search 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from shortlist.errors import SettingsError, ShortlistWarning
 from shortlist.index.measure import exact, recall, sample
 
 TUNED_K = 100  # recall is tuned at this k
+LARGEST_SEED = 2**31 - 1
 
 Rung = TypeVar("Rung")
 
@@ -98,20 +99,12 @@ def ladder(low: int, high: int, *, factor: float = 1.25) -> list[int]:
     return [*rungs, high]
 
 
-def check_search_settings(settings: object, *, recall: float, seed: int) -> None:
-    """Refuse a recall or a seed out of range."""
+def check_settings(settings: object, *, recall: float, ranges: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse a recall out of range, and a setting that is neither None nor a whole number within its range."""
     name = type(settings).__name__
     if not 0 < recall < 1:
         raise SettingsError(f"{name}.recall is {recall!r}. It is above 0 and below 1; for all items use Exact.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise SettingsError(f"{name}.seed is {seed!r}. It is a whole number from 0 and below 2^31.")
-
-
-def check_whole(settings: object, ranges: dict[str, tuple[int, int]]) -> None:
-    """Refuse a setting that is neither None nor a whole number within its range."""
     for setting, (low, high) in ranges.items():
         value = getattr(settings, setting)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high):
-            raise SettingsError(
-                f"{type(settings).__name__}.{setting} is {value!r}. It is a whole number from {low} to {high}."
-            )
+            raise SettingsError(f"{name}.{setting} is {value!r}. It is a whole number from {low} to {high}.")
