@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from shortlist.errors import SearchError
-from shortlist.index.checks import checked_vectors, stored
+from shortlist.index.checks import stored
 from shortlist.index.delta import FEWEST, nothing, overlay, restored
 from shortlist.index.editable import EditableIndex
-from shortlist.index.exact import checked_catalogue, kept_queries, stored_queries
+from shortlist.index.exact import checked_catalogue, kept_queries, stored_catalogue, stored_queries
 from shortlist.index.native import optional_library, sealed, unsealed
 from shortlist.index.overfetch import Overfetching
 from shortlist.index.table import Table
@@ -48,8 +48,6 @@ class Annoy:
     ``trees`` a query inspects, is chosen for it at the build, on queries held out from the report, unless it is given.
     It knows no filters: under one it finds more and leaves some out. It keeps a second copy of the vectors, in a file
     of the temporary folder and in a bundle. Measured slower than the others at the same recall; it is here for those who come from it.
-
-    Give ``build`` real queries: item vectors, the stand-in, are easier to find than what users ask for.
     """
 
     recall: float = 0.95
@@ -62,7 +60,8 @@ class Annoy:
         check_settings(self, recall=self.recall, ranges=ranges)
 
     def build(self, items: Tensor, vectors: Tensor, *, queries: Tensor | None = None) -> EditableIndex:
-        """An index of ``items`` (n,) with ``vectors`` (n, D); ``queries`` (Q, D) tune and measure it.
+        """An index of ``items`` (n,) with ``vectors`` (n, D); ``queries`` (Q, D) tune and measure it,
+        as for :class:`~shortlist.index.HNSW`.
 
         It is built on one thread, so that the same seed gives the same forest.
         """
@@ -88,13 +87,7 @@ class Annoy:
     def restore(self, arrays: dict[str, Tensor]) -> EditableIndex:
         """The index whose ``arrays()`` these are; a forest that is not as it was written never reaches Annoy."""
         library = _annoy()
-        vectors = checked_vectors(stored(arrays, "vectors", torch.float32, ndim=2), what="Vectors")
-        items = stored(arrays, "items", torch.int64, ndim=1)
-        if not vectors.shape[1] or len(items) != len(vectors):
-            raise SearchError(
-                f"A saved index has {len(items)} items and vectors of shape {tuple(vectors.shape)}. "
-                "There is one of each for every item."
-            )
+        items, vectors = stored_catalogue(arrays)
         search_k = int(stored(arrays, "search_k", torch.int64, ndim=0))
         if search_k < 1:
             raise SearchError(f"A saved index has search_k {search_k}. It is a whole number from 1.")

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from shortlist.errors import SearchError, SettingsError
-from shortlist.index.checks import checked_vectors, stored
+from shortlist.index.checks import stored
 from shortlist.index.delta import Among, overlay, restored
 from shortlist.index.editable import EditableIndex
-from shortlist.index.exact import checked_catalogue, kept_queries, stored_queries
+from shortlist.index.exact import checked_catalogue, kept_queries, stored_catalogue, stored_queries
 from shortlist.index.graph import Graph, GraphSearch, build_graph
 from shortlist.index.table import Table
 from shortlist.index.tune import LARGEST_SEED, TUNED_K, Goal, cheapest, check_settings, ladder, warn_unreached
@@ -66,13 +66,11 @@ class HNSW:
 
     def restore(self, arrays: dict[str, Tensor]) -> EditableIndex:
         """The index whose ``arrays()`` these are; a graph that leads outside itself is refused before FAISS sees it."""
-        vectors = checked_vectors(stored(arrays, "vectors", torch.float32, ndim=2), what="Vectors")
-        items = stored(arrays, "items", torch.int64, ndim=1)
+        items, vectors = stored_catalogue(arrays)
         levels = stored(arrays, "levels", torch.int32, ndim=1)
-        if not vectors.shape[1] or len(items) != len(vectors) or len(levels) != len(vectors):
+        if len(levels) != len(vectors):
             raise SearchError(
-                f"A saved index has {len(items)} items, {len(levels)} levels and vectors of shape {tuple(vectors.shape)}. "
-                "There is one of each for every item."
+                f"A saved index has {len(vectors)} vectors and {len(levels)} levels: one of each is needed."
             )
         ef_search = int(stored(arrays, "ef_search", torch.int64, ndim=0))
         if ef_search < 1:

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from shortlist.errors import SearchError
-from shortlist.index.checks import checked_vectors, stored
+from shortlist.index.checks import stored
 from shortlist.index.delta import FEWEST, Among, nothing, overlay, restored
 from shortlist.index.editable import EditableIndex
-from shortlist.index.exact import checked_catalogue, kept_queries, stored_queries
+from shortlist.index.exact import checked_catalogue, kept_queries, stored_catalogue, stored_queries
 from shortlist.index.native import faiss, sealed, shared_vectors, unsealed
 from shortlist.index.table import Table
 from shortlist.index.tune import LARGEST_SEED, TUNED_K, Goal, cheapest, check_settings, ladder, warn_unreached
@@ -37,7 +37,8 @@ _IN_LIST = 32  # vectors of a cluster at least, on average: so many are scanned 
 _TRAINED = 64  # vectors by which a cluster's centre is found
 _TRAINED_CODE = 256  # and the values of a code
 _K_FACTORS = (4, 2, 8, 1, 16, 32, 64)  # the likely ones first
-_RESCORED = 8  # work of an exact score, in scans of a code
+_RESCORED = 8  # work of scoring a vector found by its code, in scans of a code
+_SCANS = 3  # of a code, are as much work as scoring a vector that lies beside the last one scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,6 @@ class IVFPQ:
     build, on queries held out from the report, unless they are given. ``nlist`` is the number of clusters; None: about
     4 √n, a power of 2. The least memory and, from some 100,000 items, the fastest here: beside the vectors it takes a
     quarter of a byte for each value and 8 bytes for each item.
-
-    Give ``build`` real queries: item vectors, the stand-in, are easier to find than what users ask for.
     """
 
     recall: float = 0.95
@@ -67,7 +66,8 @@ class IVFPQ:
         )
 
     def build(self, items: Tensor, vectors: Tensor, *, queries: Tensor | None = None) -> EditableIndex:
-        """An index of ``items`` (n,) with ``vectors`` (n, D); ``queries`` (Q, D) tune and measure it.
+        """An index of ``items`` (n,) with ``vectors`` (n, D); ``queries`` (Q, D) tune and measure it,
+        as for :class:`~shortlist.index.HNSW`.
 
         Warns (ShortlistWarning) where the wanted recall cannot be reached.
         """
@@ -82,13 +82,7 @@ class IVFPQ:
 
     def restore(self, arrays: dict[str, Tensor]) -> EditableIndex:
         """The index whose ``arrays()`` these are; clusters that are not as they were written never reach FAISS."""
-        vectors = checked_vectors(stored(arrays, "vectors", torch.float32, ndim=2), what="Vectors")
-        items = stored(arrays, "items", torch.int64, ndim=1)
-        if not vectors.shape[1] or len(items) != len(vectors):
-            raise SearchError(
-                f"A saved index has {len(items)} items and vectors of shape {tuple(vectors.shape)}. "
-                "There is one of each for every item."
-            )
+        items, vectors = stored_catalogue(arrays)
         nprobe = int(stored(arrays, "nprobe", torch.int64, ndim=0))
         k_factor = int(stored(arrays, "k_factor", torch.int64, ndim=0))
         if nprobe < 1 or k_factor < 1:
@@ -112,7 +106,7 @@ class IVFPQ:
             goal,
             [[(nprobe, k_factor) for nprobe in nprobes] for k_factor in k_factors],
             lambda rung: clusters.nearest(goal.queries, goal.k, nprobe=rung[0], rescored=rung[1] * goal.k),
-            lambda rung: clusters.effort(nprobe=rung[0], rescored=rung[1] * goal.k),
+            lambda rung: clusters.work(nprobe=rung[0], rescored=rung[1] * goal.k),
         )
         if short is not None:
             used = f"nprobe={nprobe} of {clusters.nlist} and k_factor={k_factor}"
@@ -139,7 +133,7 @@ class Clusters:
         self.index = faiss.IndexRefineFlat(codes, faiss.swig_ptr(vectors.numpy()))
         self.vectors = shared_vectors(self.index.refine_index, owner=self.index)
 
-    def effort(self, *, nprobe: int, rescored: int) -> float:
+    def work(self, *, nprobe: int, rescored: int) -> float:
         """The work of a search in scans of a code: all centres, the codes of ``nprobe`` clusters, the exact scores."""
         return self.nlist + min(nprobe, self.nlist) / self.nlist * len(self.vectors) + _RESCORED * rescored
 
@@ -182,7 +176,7 @@ class _Tuned:
 
     def effort(self, k: int, *, share: float) -> float:
         nprobe, rescored = self._reach(k, share)
-        return self.clusters.effort(nprobe=nprobe, rescored=rescored)
+        return self.clusters.work(nprobe=nprobe, rescored=rescored) / _SCANS
 
     def arrays(self) -> dict[str, Tensor]:
         codes = self.clusters.codes

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from shortlist.errors import SearchError
-from shortlist.index.checks import checked_vectors, stored
+from shortlist.index.checks import stored
 from shortlist.index.delta import FEWEST, nothing, overlay, restored
 from shortlist.index.editable import EditableIndex
-from shortlist.index.exact import checked_catalogue, kept_queries, stored_queries
+from shortlist.index.exact import checked_catalogue, kept_queries, stored_catalogue, stored_queries
 from shortlist.index.native import optional_library, sealed, unsealed
 from shortlist.index.overfetch import Overfetching
 from shortlist.index.table import Table
@@ -33,7 +33,8 @@ from shortlist.index.tune import LARGEST_SEED, TUNED_K, Goal, cheapest, check_se
 _TRAINED = 100_000  # vectors that partitions are found by, at most
 _THRESHOLD = 0.2  # of the anisotropic loss, as its authors set it
 _REORDERED = (2, 4, 1, 8, 16, 32, 64)  # times k, the likely ones first
-_EXACT = 4  # work of an exact score, in scans of a code
+_RESCORED = 4  # work of scoring a vector found by its code, in scans of a code
+_SCANS = 3  # of a code, are as much work as scoring a vector that lies beside the last one scored
 _TOGETHER = 64  # queries that are worth threads
 _VECTORS = "dataset.npy"  # what ScaNN calls its copy of the vectors
 _FILE = re.compile(r"[a-z_]+\.(pb|npy|pbtxt)")  # names of its other files: none is a pickle
@@ -48,8 +49,6 @@ class ScaNN:
     at the build, on queries held out from the report, unless they are given. ``leaves`` is the number of partitions;
     None: about 2 √n. It knows no filters: under one it finds more and leaves some out. It keeps a second copy of the
     vectors in memory, and none in a bundle. A build writes two lines to standard error, which ScaNN cannot be kept from.
-
-    Give ``build`` real queries: item vectors, the stand-in, are easier to find than what users ask for.
     """
 
     recall: float = 0.95
@@ -68,7 +67,8 @@ class ScaNN:
         check_settings(self, recall=self.recall, ranges=ranges)
 
     def build(self, items: Tensor, vectors: Tensor, *, queries: Tensor | None = None) -> EditableIndex:
-        """An index of ``items`` (n,) with ``vectors`` (n, D); ``queries`` (Q, D) tune and measure it.
+        """An index of ``items`` (n,) with ``vectors`` (n, D); ``queries`` (Q, D) tune and measure it,
+        as for :class:`~shortlist.index.HNSW`.
 
         Warns (ShortlistWarning) where the wanted recall cannot be reached.
         """
@@ -94,13 +94,7 @@ class ScaNN:
     def restore(self, arrays: dict[str, Tensor]) -> EditableIndex:
         """The index whose ``arrays()`` these are; files that are not as they were written never reach ScaNN."""
         library = _scann()
-        vectors = checked_vectors(stored(arrays, "vectors", torch.float32, ndim=2), what="Vectors")
-        items = stored(arrays, "items", torch.int64, ndim=1)
-        if not vectors.shape[1] or len(items) != len(vectors):
-            raise SearchError(
-                f"A saved index has {len(items)} items and vectors of shape {tuple(vectors.shape)}. "
-                "There is one of each for every item."
-            )
+        items, vectors = stored_catalogue(arrays)
         numbers = [int(stored(arrays, name, torch.int64, ndim=0)) for name in ("leaves", "leaves_to_search", "reorder")]
         if min(numbers) < 1:
             raise SearchError(f"A saved index has leaves, leaves_to_search and reorder {numbers}. They are 1 or more.")
@@ -160,7 +154,7 @@ class Partitions:
 
     def effort(self, k: int) -> float:
         """The work of that, in exact scores."""
-        return self.work(*self._reach(k))
+        return self.work(*self._reach(k)) / _SCANS
 
     def arrays(self) -> dict[str, Tensor]:
         """What it was read from, and its settings."""
@@ -188,7 +182,7 @@ class Partitions:
     def work(self, leaves_to_search: int, reorder: int) -> float:
         """Scans of a code: all centres, the codes of the partitions looked into, the exact scores."""
         part = min(leaves_to_search, self.leaves) / self.leaves
-        return self.leaves + part * len(self.vectors) + _EXACT * reorder
+        return self.leaves + part * len(self.vectors) + _RESCORED * reorder
 
     def _reach(self, k: int) -> tuple[int, int]:
         """Partitions and exact scores: beyond the k it was tuned for more in proportion, for a smaller one as many."""
