@@ -148,7 +148,7 @@ class Overlay:
         if filter.allowed is not None:
             if filter.allowed.dtype != torch.bool:
                 return self.main.search(queries, k, filter)  # lists are short beside the catalogue: scored one by one
-            passing = filter.allowed[self.main.items]
+            passing = self.main.passing(filter.allowed)
             among = Among(passing) if among is None else among.both(passing)
         if filter.exclude is None or not filter.exclude.shape[1]:
             return self._search_group(queries, k, filter, among, fetch=k, exclude=None)

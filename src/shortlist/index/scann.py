@@ -80,7 +80,8 @@ class ScaNN:
         searcher = None
         if len(vectors) >= FEWEST:
             builder = library.builder(vectors.numpy(), TUNED_K, "dot_product")
-            builder.tree(leaves, 1, training_sample_size=min(_TRAINED, len(vectors)))
+            # Centres that start at random are another set each time, whatever the seed.
+            builder.tree(leaves, 1, training_sample_size=min(_TRAINED, len(vectors)), random_init=False)
             builder.score_ah(2, anisotropic_quantization_threshold=_THRESHOLD).reorder(TUNED_K)
             config = _seeded(builder.create_config(), self.seed)
             searcher = library.create_searcher(vectors.numpy(), config, torch.get_num_threads())

@@ -90,7 +90,7 @@ def ladder(low: int, high: int, *, factor: float = 1.25) -> list[int]:
     """Whole numbers from ``low`` to ``high``, each about ``factor`` times the one before.
 
     >>> ladder(4, 12)
-    [4, 5, 7, 8, 10, 12]
+    [4, 5, 6, 8, 10, 12]
     """
     rungs, step = [], float(low)
     while step < high:

@@ -71,6 +71,15 @@ def test_settings_that_are_given_are_used_and_may_be_too_little() -> None:
 
 
 @pytest.mark.usefixtures("_library")
+def test_the_same_seed_gives_the_same_files_and_another_seed_others() -> None:
+    items, vectors = torch.arange(1, 1_001), random(1_000, 8)
+    fixed = {"leaves_to_search": 3, "reorder": 2}
+    first, *same = (ScaNN(seed=3, **fixed).build(items, vectors).arrays()["files"] for _ in range(4))
+    assert all(torch.equal(first, other) for other in same)
+    assert not torch.equal(first, ScaNN(seed=4, **fixed).build(items, vectors).arrays()["files"])
+
+
+@pytest.mark.usefixtures("_library")
 def test_more_than_the_catalogue_never_reaches_the_library() -> None:
     """It ends the process where more is asked for than there is."""
     index = ScaNN(reorder=10_000).build(torch.arange(1, 301), random(300, 8))
