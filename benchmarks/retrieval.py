@@ -1,7 +1,7 @@
 """Item vectors into results/retrieval.json: build, recall, speed, filters and edits of every index, beside the bare library.
 
 python benchmarks/retrieval.py                                       # 100k items of width 64, every index
-python benchmarks/retrieval.py --items 1000000 --only Exact IVFPQ    # its case joins those in the file
+python benchmarks/retrieval.py --items 1000000 --only Exact IVFPQ    # what is measured joins what is in the file
 python benchmarks/retrieval.py --choice                              # exact search beside IVFPQ by number of items
 """
 
@@ -228,7 +228,7 @@ def churn(settings: AnyIndex, count: int, queries: Tensor, held_out: Tensor) -> 
     }
 
 
-def case(count: int, only: list[str]) -> dict[str, object]:
+def case(count: int, only: list[str]) -> dict[str, Any]:
     """Everything about one size."""
     vectors, queries = catalogue(count, seed=0), catalogue(BATCH, seed=1)
     held_out = catalogue(512, seed=2)  # tunes, so that no query below was seen
@@ -266,15 +266,22 @@ def case(count: int, only: list[str]) -> dict[str, object]:
             runs[-1]["churn"] = churn(settings, count, queries, held_out)
         print(json.dumps(runs[-1], indent=2), flush=True)
     on_threads(1)
-    result = {
-        "items": count,
-        "width": WIDTH,
-        "runs": runs,
-        "faiss's own lists": plain_lists(vectors, queries, truth, nlist),
-        "faiss's own graph": plain_graph(vectors, queries, truth) if count <= 100_000 else [],
-    }
+    result: dict[str, Any] = {"items": count, "width": WIDTH, "runs": runs}
+    if not only or "IVFPQ" in only:
+        result["faiss's own lists"] = plain_lists(vectors, queries, truth, nlist)
+    if (not only or "HNSW" in only) and count <= 100_000:
+        result["faiss's own graph"] = plain_graph(vectors, queries, truth)
     on_threads(cores)
     return result
+
+
+def joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """A case with the runs of other indexes that were measured before."""
+    measured = {run["index"].partition("(")[0] for run in now["runs"]}
+    kept = [run for run in before.get("runs", []) if run["index"].partition("(")[0] not in measured]
+    order = [type(each).__name__ for each in INDEXES]
+    runs = sorted([*kept, *now["runs"]], key=lambda run: order.index(run["index"].partition("(")[0]))
+    return {**before, **now, "runs": runs}
 
 
 def choice() -> list[dict[str, object]]:
@@ -323,8 +330,9 @@ def main() -> None:
         result["choice"] = choice()
     else:
         for count in arguments.items:
-            others = [each for each in result["cases"] if each["items"] != count]
-            result["cases"] = sorted([*others, case(count, arguments.only)], key=lambda each: each["items"])
+            cases = {each["items"]: each for each in result["cases"]}
+            cases[count] = joined(cases.get(count, {}), case(count, arguments.only))
+            result["cases"] = [cases[size] for size in sorted(cases)]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
 

@@ -38,7 +38,7 @@ from shortlist.schema import Schema
 FORMAT = 1
 MANIFEST = "bundle.json"
 FILE_NAME = re.compile(r"[a-z][a-z0-9_]*\.(json|safetensors)")
-LIBRARIES = ("shortlist", "torch", "numpy", "polars", "faiss-cpu", "safetensors")
+LIBRARIES = ("shortlist", "torch", "numpy", "polars", "faiss-cpu", "scann", "annoy", "safetensors")
 
 # How to bring the manifest of an older format up to the next one: {1: from_1_to_2, …}.
 MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}

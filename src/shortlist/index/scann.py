@@ -174,11 +174,12 @@ class Partitions:
         search = self.searcher.search_batched_parallel if is_parallel else self.searcher.search_batched
         count = len(self.vectors)
         rows, scores = search(queries.numpy(), min(k, count), min(reorder, count), min(leaves_to_search, self.leaves))
-        found = torch.from_numpy(rows.astype(np.int64)), torch.from_numpy(scores)
-        is_missing = found[1].isnan()
-        if bool(is_missing.any()):
-            return found[1].masked_fill_(is_missing, -torch.inf), found[0].masked_fill_(is_missing, -1)
-        return found[1], found[0]
+        if np.isnan(scores[:, -1]).any():  # what is missing comes last, as row 0
+            is_missing = np.isnan(scores)
+            return torch.from_numpy(np.where(is_missing, -np.inf, scores)), torch.from_numpy(
+                np.where(is_missing, -1, rows.astype(np.int64))
+            )
+        return torch.from_numpy(scores), torch.from_numpy(rows.astype(np.int64))
 
     def work(self, leaves_to_search: int, reorder: int) -> float:
         """Scans of a code: all centres, the codes of the partitions looked into, the exact scores."""
