@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 HOME = {
     "ALS": "shortlist.models.als",
+    "Annoy": "shortlist.index",
     "BundleError": "shortlist.errors",
     "CrossAttention": "shortlist.models.cross_attention",
     "DLRM": "shortlist.models.dlrm",
@@ -22,6 +23,7 @@ HOME = {
     "Feature": "shortlist.schema",
     "GRU4Rec": "shortlist.models.gru4rec",
     "HNSW": "shortlist.index",
+    "IVFPQ": "shortlist.index",
     "ItemKNN": "shortlist.models.item_knn",
     "MF": "shortlist.models.mf",
     "MissingExtraError": "shortlist.errors",
@@ -32,6 +34,7 @@ HOME = {
     "Report": "shortlist.evaluation",
     "RequestError": "shortlist.errors",
     "SASRec": "shortlist.models.sasrec",
+    "ScaNN": "shortlist.index",
     "Schema": "shortlist.schema",
     "SchemaError": "shortlist.errors",
     "SearchError": "shortlist.errors",
@@ -77,7 +80,10 @@ if TYPE_CHECKING:
     from shortlist.evaluation import Report as Report
     from shortlist.fitting import fit as fit
     from shortlist.index import HNSW as HNSW
+    from shortlist.index import IVFPQ as IVFPQ
+    from shortlist.index import Annoy as Annoy
     from shortlist.index import Exact as Exact
+    from shortlist.index import ScaNN as ScaNN
     from shortlist.model import Model as Model
     from shortlist.models.als import ALS as ALS
     from shortlist.models.cross_attention import CrossAttention as CrossAttention

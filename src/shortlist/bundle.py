@@ -42,7 +42,7 @@ FORMAT = 2
 MANIFEST = "bundle.json"
 FILE_NAME = re.compile(r"[a-z][a-z0-9_]*\.(json|safetensors|parquet)")
 NONSENSE = (LookupError, TypeError, ValueError, AttributeError, SafetensorError, pl.exceptions.PolarsError)
-LIBRARIES = ("shortlist", "torch", "numpy", "polars", "faiss-cpu", "scikit-learn", "safetensors")
+LIBRARIES = ("shortlist", "torch", "numpy", "polars", "faiss-cpu", "scann", "annoy", "scikit-learn", "safetensors")
 
 
 def _from_1_to_2(manifest: dict[str, Any]) -> dict[str, Any]:

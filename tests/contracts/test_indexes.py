@@ -14,13 +14,17 @@ from torch import Tensor
 
 from shortlist.contracts import Candidates, Filter, ItemIndex
 from shortlist.errors import SearchError
-from shortlist.index import HNSW, Exact
+from shortlist.index import HNSW, IVFPQ, Annoy, Exact, ScaNN
 
 # Settings, and the part of the exact 100 best that they must find.
 INDEXES: dict[str, tuple[Any, float]] = {
     "Exact": (Exact(), 1.0),
     "HNSW": (HNSW(recall=0.95), 0.95),
+    "IVFPQ": (IVFPQ(recall=0.95), 0.95),
+    "ScaNN": (ScaNN(recall=0.95), 0.95),
+    "Annoy": (Annoy(recall=0.95), 0.95),
 }
+EXTRAS = {"ScaNN": "scann", "Annoy": "annoy"}  # libraries that may be missing
 ITEMS, WIDTH, QUERIES = 5_000, 32, 200
 
 
@@ -31,6 +35,8 @@ def _on_one_thread(one_thread: None) -> None:
 
 @pytest.fixture(params=INDEXES, scope="module")
 def settings(request: pytest.FixtureRequest) -> Any:
+    if request.param in EXTRAS:
+        pytest.importorskip(EXTRAS[request.param], reason=f"comes with the extra {EXTRAS[request.param]!r}")
     return INDEXES[request.param][0]
 
 
@@ -428,6 +434,25 @@ def test_readers_see_every_edit_whole(settings: Any, queries: Tensor) -> None:
     for reader in readers:
         reader.join()
     assert not wrong
+
+
+def test_several_threads_search_at_once_and_get_what_one_gets(index: ItemIndex, items: Tensor, queries: Tensor) -> None:
+    mask = Filter(allowed=torch.arange(2 * ITEMS + 1) % 3 > 0)
+    expected = [index.search(queries, 20), index.search(queries, 20, filter=mask)]
+    different: list[int] = []
+
+    def read(number: int) -> None:
+        for _ in range(5):
+            found = index.search(queries, 20, filter=None if number % 2 == 0 else mask)
+            if not torch.equal(found.items, expected[number % 2].items):
+                different.append(number)
+
+    readers = [threading.Thread(target=read, args=(number,)) for number in range(4)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert not different
 
 
 def test_what_the_caller_changes_later_does_not_reach_the_index(settings: Any, queries: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -15,8 +16,10 @@ import torch
 
 import shortlist as sl
 from shortlist import bundle as bundle_module
+from shortlist.bundle import read_bundle, write_bundle
 from shortlist.data import Dataset
 from shortlist.errors import BundleError
+from shortlist.index import AnyIndex
 from shortlist.recommender import Recommender
 
 
@@ -59,6 +62,33 @@ def test_every_kind_of_column_comes_back(recommender: Recommender, saved: Path) 
     assert before.item_table is not None
     assert after.item_table is not None
     assert after.item_table.equals(before.item_table)
+
+
+@pytest.mark.parametrize(
+    ("settings", "library"),
+    [
+        (sl.Exact(), "torch"),
+        (sl.IVFPQ(nprobe=4, k_factor=2), "faiss"),
+        (sl.HNSW(ef_search=150, neighbours=8), "faiss"),
+        (sl.ScaNN(leaves_to_search=4, reorder=2), "scann"),
+        (sl.Annoy(trees=3, search_k=200), "annoy"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_index_comes_back_as_it_was_edited(saved: Path, settings: AnyIndex, library: str) -> None:
+    pytest.importorskip(library, reason=f"comes with the extra {library!r}")
+    vectors = torch.randn(600, 8, generator=torch.Generator().manual_seed(0))
+    index = settings.build(torch.arange(1, 601), vectors)
+    index.remove(torch.tensor([3, 600]))
+    index.add(torch.tensor([700]), vectors[:1])
+    write_bundle(saved, dataclasses.replace(read_bundle(saved), index=(settings, index.arrays())))
+    read = read_bundle(saved).index
+    assert read is not None
+    again = read[0].restore(read[1])
+    assert read[0] == settings
+    before, after = index.search(vectors[:50], 20), again.search(vectors[:50], 20)
+    assert torch.equal(before.items, after.items)
+    assert torch.equal(before.scores, after.scores)
 
 
 def test_no_pickle_is_in_it(saved: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import shortlist as sl
 from shortlist.config import RunConfig, from_dict, load_config, to_dict
 from shortlist.errors import SettingsError
+from shortlist.index import AnyIndex
 from shortlist.models import AnyModel
 
 
@@ -42,6 +44,23 @@ def test_file_names_and_overrides_lie_on_top_of_each_other(tmp_path: Path) -> No
     assert config.index == sl.HNSW()
     assert config.candidates == 50
     assert config.data.schema == {"timestamp": "when"}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("ivfpq", sl.IVFPQ(recall=0.99)),
+        ("hnsw", sl.HNSW(recall=0.99)),
+        ("scann", sl.ScaNN(recall=0.99)),
+        ("annoy", sl.Annoy(recall=0.99)),
+    ],
+)
+def test_every_index_can_be_named_in_a_file(tmp_path: Path, name: str, settings: Any) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(f'index = {{ type = "{name}", recall = 0.99 }}\n')
+    assert load_config(path).index == settings
+    assert load_config(path, index="exact").index == sl.Exact()
+    assert from_dict(to_dict(settings), AnyIndex, where="index") == settings
 
 
 def test_another_retriever_does_not_inherit_settings(tmp_path: Path) -> None:

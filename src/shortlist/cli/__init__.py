@@ -60,7 +60,7 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option(
     "--ranker", help="neumf, deepfm, dlrm, cross_attention, lightgbm or catboost.  [default: none; of a table deepfm]"
 )
-@click.option("--index", help="auto, exact or hnsw.  [default: auto]")
+@click.option("--index", help="auto, exact, ivfpq, hnsw, scann or annoy.  [default: auto]")
 @click.option("--config", type=click.Path(path_type=Path), help="A TOML file with settings.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting, such as training.epochs=5.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The bundle to write.")

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from functools import cached_property
+from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,29 +24,52 @@ from shortlist.index.table import Table, candidates, contains, merged
 # A search's scattered inner products cost half (one request) to eight times (a batch) as much as exact search's.
 _SCATTERED = 2
 
+FEWEST = 256  # vectors below which a library has nothing to save
+
+
+class Among:
+    """The rows that may be answered, of n. It never changes."""
+
+    def __init__(self, rows: Tensor) -> None:
+        """Take ``rows`` (n,) bool."""
+        self.rows = rows
+        self.count = int(torch.count_nonzero(rows))
+
+    @property
+    def share(self) -> float:
+        """The part of all rows."""
+        return self.count / max(1, len(self.rows))
+
+    @cached_property
+    def bitmap(self) -> npt.NDArray[np.uint8]:
+        """One bit for each row, the first row lowest, as FAISS reads it."""
+        return np.packbits(self.rows.numpy(), bitorder="little")
+
+    def both(self, rows: Tensor) -> Among:
+        """Those of them that are among ``rows`` (n,) bool too."""
+        return Among(self.rows & rows)
+
 
 class Searcher(Protocol):
     """A library's index over n vectors, by row. It never changes, and several threads may search it at once."""
 
-    def nearest(self, queries: Tensor, k: int, *, among: Tensor | None, share: float) -> tuple[Tensor, Tensor]:
-        """Scores and rows (B, k), best first; -inf and -1 where nothing was found.
+    def nearest(self, queries: Tensor, k: int, *, among: Among | None) -> tuple[Tensor, Tensor]:
+        """Scores and rows (B, k) for one query or more, best first; -inf and -1 where nothing was found.
 
-        ``among`` (n,) bool says which rows may be answered; they are ``share`` of all.
+        ``among`` says which rows may be answered, k of them or more; None: all n, which are k or more.
         """
         ...
 
     def effort(self, k: int, *, share: float) -> float:
-        """How many vectors ``nearest`` scores for one query, about: above what exact search does, that is taken."""
+        """How many vectors ``nearest`` scores for one query, about, where ``share`` of the rows may be answered.
+
+        Where exact search scores fewer, that is done.
+        """
         ...
 
     def arrays(self) -> dict[str, Tensor]:
         """All it needs to be restored, but the vectors."""
         ...
-
-
-@runtime_checkable
-class Adjustable(Protocol):
-    """A searcher whose effort can be chosen anew without another build."""
 
     def variants(self) -> Iterator[tuple[str, Searcher]]:
         """The same with less and with more effort, each by the name of its setting."""
@@ -57,7 +83,7 @@ class Overlay:
     main: Table
     searcher: Searcher
     delta: Table
-    open: Tensor | None = None  # (n,) bool rows of main that are not removed; None: all
+    open: Among | None = None  # rows of main that are not removed; None: all
 
     def __len__(self) -> int:
         return len(self.main) + len(self.delta)
@@ -75,8 +101,7 @@ class Overlay:
     @property
     def num_edits(self) -> int:
         """Rows that were added or removed since the build."""
-        removed = 0 if self.open is None else len(self.open) - int(self.open.sum())
-        return len(self.delta) + removed
+        return len(self.delta) + self.main.num_removed
 
     def holds(self, items: Tensor) -> Tensor:
         """Which of ``items`` (N,) can be answered."""
@@ -89,9 +114,16 @@ class Overlay:
 
     def variants(self) -> Iterator[tuple[str, Overlay]]:
         """The same searched with less and with more effort, each by the name of its setting."""
-        if isinstance(self.searcher, Adjustable):
-            for setting, searcher in self.searcher.variants():
-                yield setting, replace(self, searcher=searcher)
+        for setting, searcher in self.searcher.variants():
+            yield setting, replace(self, searcher=searcher)
+
+    def vectors_of(self, items: Tensor) -> Tensor:
+        """The vectors (N, D) of ``items`` (N,) that are here."""
+        added = self.delta.holds(items)
+        vectors = self.main.vectors.new_empty((len(items), self.width))
+        vectors[added] = self.delta.vectors_of(items[added])
+        vectors[~added] = self.main.vectors_of(items[~added])
+        return vectors
 
     def plus(self, items: Tensor, vectors: Tensor) -> Overlay:
         """With ``items`` in it; those that were here get the new vectors."""
@@ -104,7 +136,7 @@ class Overlay:
 
     def _closed(self, items: Tensor) -> Overlay:
         main = self.main.minus(items)
-        return self if main is self.main else replace(self, main=main, open=main.items != 0)
+        return self if main is self.main else replace(self, main=main, open=Among(main.items != 0))
 
     def arrays(self) -> dict[str, Tensor]:
         """Items and vectors of both parts, and the searcher's own."""
@@ -122,16 +154,14 @@ class Overlay:
         return merged(found, self.delta.search(queries, k, filter), k) if len(self.delta.items) else found
 
     def _search_main(self, queries: Tensor, k: int, filter: Filter) -> Candidates:
-        among, num_open = self.open, len(self.main.items)
+        among = self.open
         if filter.allowed is not None:
             if filter.allowed.dtype != torch.bool:
                 return self.main.search(queries, k, filter)  # lists are short beside the catalogue: scored one by one
-            among = filter.allowed[self.main.items]
-            among = among if self.open is None else among & self.open
-        if among is not None:
-            num_open = int(among.sum())
+            passing = self.main.passing(filter.allowed)
+            among = Among(passing) if among is None else among.both(passing)
         if filter.exclude is None or not filter.exclude.shape[1]:
-            return self._search_group(queries, k, filter, among, num_open, fetch=k, exclude=None)
+            return self._search_group(queries, k, filter, among, fetch=k, exclude=None)
         # Requests are searched with those that exclude about as many items, so that one long list slows only itself.
         exclude = self.main.find(filter.exclude)  # (B, X)
         known = (exclude < len(self.main.items)).sum(1)
@@ -140,9 +170,7 @@ class Overlay:
         for more in sorted(set(extra.tolist())):
             rows = (extra == more).nonzero().squeeze(1)
             group_exclude = exclude[rows] if more else None
-            part = self._search_group(
-                queries[rows], k, filter.take(rows), among, num_open, fetch=k + more, exclude=group_exclude
-            )
+            part = self._search_group(queries[rows], k, filter.take(rows), among, fetch=k + more, exclude=group_exclude)
             found.items[rows], found.scores[rows] = part.items, part.scores
         return found
 
@@ -151,22 +179,21 @@ class Overlay:
         queries: Tensor,
         k: int,
         filter: Filter,
-        among: Tensor | None,
-        num_open: int,
+        among: Among | None,
         *,
         fetch: int,
         exclude: Tensor | None,
     ) -> Candidates:
         """The searcher's ``fetch`` best without the excluded rows (B, X), or the exact answer where that is less work."""
-        num_rows = len(self.main.items)
+        num_open = len(self.main.items) if among is None else among.count
         if not num_open:
             return self.main.search(queries, k, filter)
-        share, fetch = num_open / num_rows, min(fetch, num_open)
+        share, fetch = num_open / len(self.main.items), min(fetch, num_open)
         # By the request alone, never by the batch it came in: the same request gets the same answer.
         is_filtered = among is not None or exclude is not None
         if is_filtered and num_open <= _SCATTERED * self.searcher.effort(fetch, share=share):
             return self.main.search(queries, k, filter)
-        scores, rows = self.searcher.nearest(queries, fetch, among=among, share=share)
+        scores, rows = self.searcher.nearest(queries, fetch, among=among)
         if exclude is None and fetch == k and rows.numpy()[:, -1].min() >= 0:
             return Candidates(self.main.items[rows], scores)
         if exclude is not None:
@@ -180,6 +207,11 @@ class Overlay:
             exact = self.main.search(queries[again], k, filter.take(again))
             found.items[again], found.scores[again] = exact.items, exact.scores
         return found
+
+
+def nothing(queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The answer (B, k) of a searcher that found nothing: the overlay completes it by exact search."""
+    return torch.full((len(queries), k), -torch.inf), torch.full((len(queries), k), -1)
 
 
 def overlay(main: Table, searcher: Searcher) -> Overlay:
@@ -197,4 +229,4 @@ def restored(arrays: dict[str, Tensor], searcher: Searcher, *, items: Tensor, ve
     added = checked_items(stored(arrays, "delta_items", torch.int64, ndim=1), count=len(added_vectors))
     if bool(main.holds(added).any()):
         raise SearchError("A saved index holds an item twice, as built and as added. Build the index again.")
-    return Overlay(main, searcher, Table.of(added, added_vectors), None if bool(items.all()) else items != 0)
+    return Overlay(main, searcher, Table.of(added, added_vectors), None if bool(items.all()) else Among(items != 0))

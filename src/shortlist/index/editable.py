@@ -6,13 +6,14 @@ It does not know how a state searches.
 from __future__ import annotations
 
 import threading
+import warnings
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from shortlist.contracts import Candidates, Filter, SearchSpeed
-from shortlist.errors import SearchError
+from shortlist.errors import SearchError, ShortlistWarning
 from shortlist.index.checks import checked_count, checked_filter, checked_items, checked_vectors
 from shortlist.index.delta import Overlay
 from shortlist.index.measure import IndexReport, measure, sample, speeds
@@ -60,6 +61,10 @@ class EditableIndex:
         self._build_s = build_s
         self._measured: tuple[Table | Overlay, IndexReport] | None = None
         self._writing = threading.Lock()
+        self._compacting = threading.Lock()  # taken before the one above
+        self._touched: list[Tensor] | None = None  # items that were edited while the index is built anew
+        self._compaction: threading.Thread | None = None
+        self._failure: Exception | None = None
 
     def __len__(self) -> int:
         return len(self._state)
@@ -92,14 +97,11 @@ class EditableIndex:
         items = checked_items(items)
         with self._writing:
             self._expect(items, is_here=True, instead="Leave them out.")
-            self._swap(self._state.minus(items))
+            self._swap(self._state.minus(items), items)
 
     def compact(self) -> None:
-        """Build the index anew from what it holds now; searches go on in the meantime, with the old state.
-
-        Edits do this by themselves once they come to 5 % of the items, and to 2000.
-        """
-        with self._writing:
+        """Build the index anew from what it holds now, and wait for it. Searches and edits go on in the meantime."""
+        with self._compacting:
             self._rebuild()
 
     def arrays(self) -> dict[str, Tensor]:
@@ -154,7 +156,7 @@ class EditableIndex:
         items = checked_items(items, count=len(vectors))
         with self._writing:
             self._expect(items, is_here=not is_new, instead="Use replace for them." if is_new else "Use add for them.")
-            self._swap(self._state.plus(items, vectors))
+            self._swap(self._state.plus(items, vectors), items)
 
     def _expect(self, items: Tensor, *, is_here: bool, instead: str) -> None:
         wrong = items[self._state.holds(items) != is_here]
@@ -164,11 +166,46 @@ class EditableIndex:
                 f"{len(wrong)} of {len(items)} items are {state}, such as item {int(wrong[0])}. {instead}"
             )
 
-    def _swap(self, state: Table | Overlay) -> None:
+    def _swap(self, state: Table | Overlay, edited: Tensor) -> None:
         self._state = state
-        if isinstance(state, Overlay) and state.num_edits > max(_COMPACT_ROWS, _COMPACT_SHARE * len(state)):
-            self._rebuild()
+        if self._touched is not None:
+            self._touched.append(edited)
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            warnings.warn(
+                f"The index could not be built anew after edits ({failure!r}). It is right and slower; compact() tries again.",
+                ShortlistWarning,
+                stacklevel=4,
+            )
+        is_idle = self._compaction is None or not self._compaction.is_alive()
+        if is_idle and _is_worn(state):
+            self._compaction = threading.Thread(target=self._compact_behind, name="shortlist-compaction")
+            self._compaction.start()
+
+    def _compact_behind(self) -> None:
+        try:
+            with self._compacting:
+                while _is_worn(self._state):  # edits that came meanwhile may be enough for another
+                    self._rebuild()
+        except Exception as failure:
+            self._failure = failure  # said at the next edit: nobody waits for this thread
 
     def _rebuild(self) -> None:
-        built = self.settings.build(*self._state.alive(), queries=self._queries)
-        self._state, self.tuned, self._build_s = built._state, built.tuned, built._build_s
+        """Build from what is here, then catch up with the items that were edited since."""
+        with self._writing:
+            before, self._touched = self._state, []
+        try:
+            built = self.settings.build(*before.alive(), queries=self._queries)
+            with self._writing:
+                touched = torch.unique(torch.cat([*self._touched, torch.empty(0, dtype=torch.int64)]))
+                held = touched[self._state.holds(touched)]
+                state = built._state.minus(touched)
+                self._state = state.plus(held, self._state.vectors_of(held)) if len(held) else state
+                self.tuned, self._build_s = built.tuned, built._build_s
+        finally:
+            self._touched = None
+
+
+def _is_worn(state: Table | Overlay) -> bool:
+    """Whether so much was edited that building anew pays."""
+    return isinstance(state, Overlay) and state.num_edits > max(_COMPACT_ROWS, _COMPACT_SHARE * len(state))

@@ -46,6 +46,18 @@ def checked_catalogue(items: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
     return checked_items(items, count=len(vectors)).clone(), vectors
 
 
+def stored_catalogue(arrays: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The items (n,) and vectors (n, D) that a library's saved index was built over; an item 0 was removed since."""
+    vectors = checked_vectors(stored(arrays, "vectors", torch.float32, ndim=2), what="Vectors")
+    items = stored(arrays, "items", torch.int64, ndim=1)
+    if not vectors.shape[1] or len(items) != len(vectors):
+        raise SearchError(
+            f"A saved index has {len(items)} items and vectors of shape {tuple(vectors.shape)}. "
+            "There is one of each for every item."
+        )
+    return items, vectors
+
+
 def kept_queries(queries: Tensor | None, vectors: Tensor) -> Tensor | None:
     """A sample of ``queries`` (Q, D), or None where none are given."""
     if queries is None or not len(queries):

@@ -14,15 +14,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import faiss as _faiss
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from shortlist.errors import SearchError
-
-faiss: Any = _faiss  # its type stubs leave much out
+from shortlist.index.delta import Among
+from shortlist.index.native import faiss, shared_vectors
 
 _SPREAD = 0.02  # noise on directions, against their length of 1: equal vectors, and zeros, become distinct neighbours
 
@@ -83,38 +82,28 @@ class GraphSearch:
         hnsw.entry_point, hnsw.max_level = graph.entry, int(graph.levels.amax()) - 1
         self.index.storage.add(vectors.numpy())
         self.index.ntotal = count
-        storage = faiss.downcast_index(self.index.storage)
-        stored = faiss.rev_swig_ptr(storage.get_xb(), count * width).reshape(count, width)
-        self.vectors = torch.from_numpy(np.asarray(_Held(stored, self.index)))  # (n, D), FAISS's own copy
+        self.vectors = shared_vectors(self.index.storage, owner=self.index)
 
     def effort(self, ef_search: int) -> int:
         """How many vectors a search scores, about: it leaves from ``ef_search`` vectors to their unseen neighbours."""
         return ef_search * self._neighbours // 2
 
-    def nearest(self, queries: Tensor, k: int, ef_search: int, *, among: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def nearest(self, queries: Tensor, k: int, ef_search: int, *, among: Among | None = None) -> tuple[Tensor, Tensor]:
         """Scores and rows (B, k), best first, of vectors near to large inner product with ``queries`` (B, D).
 
-        ``among`` (n,) bool says which vectors may be answered. Where fewer are found, the rest is -1 with score -inf.
+        ``among`` says which vectors may be answered. Where fewer are found, the rest is -1 with score -inf.
         """
         if among is None:
             parameters = self._parameters.get(ef_search)
             if parameters is None:
                 parameters = self._parameters.setdefault(ef_search, faiss.SearchParametersHNSW(efSearch=ef_search))
         else:
-            selector = faiss.IDSelectorBitmap(np.packbits(among.numpy(), bitorder="little"))
+            selector = faiss.IDSelectorBitmap(among.bitmap)
             parameters = faiss.SearchParametersHNSW(efSearch=ef_search, sel=selector)
         scores, rows = self.index.search(queries.numpy(), k, params=parameters)
         if rows.size and rows[:, -1].min() < 0:
             scores[rows < 0] = -np.inf
         return torch.from_numpy(scores), torch.from_numpy(rows)
-
-
-class _Held:
-    """An array over memory that another object owns, with that object: the memory lives as long as a view of it."""
-
-    def __init__(self, array: npt.NDArray[Any], owner: object) -> None:
-        self.__array_interface__ = array.__array_interface__
-        self._owner = owner
 
 
 def build_graph(vectors: Tensor, *, neighbours: int, ef_construction: int, seed: int) -> Graph:

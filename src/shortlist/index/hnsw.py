@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from shortlist.contracts import Candidates
-from shortlist.errors import SearchError, SettingsError, ShortlistWarning
-from shortlist.index.checks import checked_vectors, stored
-from shortlist.index.delta import overlay, restored
+from shortlist.errors import SearchError, SettingsError
+from shortlist.index.checks import stored
+from shortlist.index.delta import Among, overlay, restored
 from shortlist.index.editable import EditableIndex
-from shortlist.index.exact import checked_catalogue, kept_queries, stored_queries
+from shortlist.index.exact import checked_catalogue, kept_queries, stored_catalogue, stored_queries
 from shortlist.index.graph import Graph, GraphSearch, build_graph
-from shortlist.index.measure import exact, recall, sample
 from shortlist.index.table import Table
+from shortlist.index.tune import LARGEST_SEED, TUNED_K, Goal, cheapest, check_settings, ladder, warn_unreached
 
-_TUNED_K = 100  # recall is tuned at this k
+_WIDEST = 64  # the largest ef_search that is tried, in k
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +42,13 @@ class HNSW:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.recall < 1:
-            raise SettingsError(f"HNSW.recall is {self.recall!r}. It is above 0 and below 1; for all items use Exact.")
         if not 4 <= self.neighbours <= 256 or self.neighbours % 2:
             raise SettingsError(f"HNSW.neighbours is {self.neighbours!r}. It is an even number from 4 to 256.")
-        for name in ("ef_construction", "ef_search"):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value <= 100_000:
-                raise SettingsError(f"HNSW.{name} is {value!r}. It is a whole number from 1 to 100000.")
-        if not 0 <= self.seed < 2**31:
-            raise SettingsError(f"HNSW.seed is {self.seed!r}. It is a whole number from 0 and below 2^31.")
+        check_settings(
+            self,
+            recall=self.recall,
+            ranges={"ef_construction": (1, 100_000), "ef_search": (1, 100_000), "seed": (0, LARGEST_SEED)},
+        )
 
     def build(self, items: Tensor, vectors: Tensor, *, queries: Tensor | None = None) -> EditableIndex:
         """An index of ``items`` (n,) with ``vectors`` (n, D); ``queries`` (Q, D) tune and measure it.
@@ -65,23 +60,18 @@ class HNSW:
         kept = kept_queries(queries, vectors)
         graph = build_graph(vectors, neighbours=self.neighbours, ef_construction=self.ef_construction, seed=self.seed)
         searcher = GraphSearch(graph, vectors, neighbours=self.neighbours)
-        ef_search = self.ef_search
-        if ef_search is None:
-            asked = sample(vectors, seed=self.seed) if kept is None else kept
-            ef_search = _tuned(searcher, items, asked[::2], self.recall)
+        ef_search = self._tuned(searcher, kept) if self.ef_search is None else self.ef_search
         state = overlay(Table.of(items, searcher.vectors), _Tuned(searcher, ef_search))
         build_s = time.perf_counter() - started
         return EditableIndex(self, state, tuned=replace(self, ef_search=ef_search), queries=kept, build_s=build_s)
 
     def restore(self, arrays: dict[str, Tensor]) -> EditableIndex:
         """The index whose ``arrays()`` these are; a graph that leads outside itself is refused before FAISS sees it."""
-        vectors = checked_vectors(stored(arrays, "vectors", torch.float32, ndim=2), what="Vectors")
-        items = stored(arrays, "items", torch.int64, ndim=1)
+        items, vectors = stored_catalogue(arrays)
         levels = stored(arrays, "levels", torch.int32, ndim=1)
-        if not vectors.shape[1] or len(items) != len(vectors) or len(levels) != len(vectors):
+        if len(levels) != len(vectors):
             raise SearchError(
-                f"A saved index has {len(items)} items, {len(levels)} levels and vectors of shape {tuple(vectors.shape)}. "
-                "There is one of each for every item."
+                f"A saved index has {len(vectors)} vectors and {len(levels)} levels: one of each is needed."
             )
         ef_search = int(stored(arrays, "ef_search", torch.int64, ndim=0))
         if ef_search < 1:
@@ -94,6 +84,19 @@ class HNSW:
         tuned = replace(self, ef_search=ef_search)
         return EditableIndex(self, state, tuned=tuned, queries=stored_queries(arrays, vectors))
 
+    def _tuned(self, searcher: GraphSearch, queries: Tensor | None) -> int:
+        """The least ``ef_search`` that reaches the recall."""
+        count = len(searcher.vectors)
+        if not count:
+            return TUNED_K
+        goal = Goal.of(searcher.vectors, queries=queries, wanted=self.recall, seed=self.seed)
+        rungs = ladder(goal.k, min(count, _WIDEST * goal.k))
+        ef_search, short = cheapest(goal, [rungs], lambda ef: searcher.nearest(goal.queries, goal.k, ef), float)
+        if short is not None:
+            advice = "Raise neighbours or ef_construction"
+            warn_unreached("HNSW", goal, short, used=f"ef_search={ef_search}", advice=advice)
+        return ef_search
+
 
 @dataclass(frozen=True, slots=True)
 class _Tuned:
@@ -102,8 +105,8 @@ class _Tuned:
     graph: GraphSearch
     ef_search: int
 
-    def nearest(self, queries: Tensor, k: int, *, among: Tensor | None, share: float) -> tuple[Tensor, Tensor]:
-        return self.graph.nearest(queries, k, self._ef(k, share), among=among)
+    def nearest(self, queries: Tensor, k: int, *, among: Among | None) -> tuple[Tensor, Tensor]:
+        return self.graph.nearest(queries, k, self._ef(k, 1.0 if among is None else among.share), among=among)
 
     def effort(self, k: int, *, share: float) -> float:
         return self.graph.effort(self._ef(k, share))
@@ -121,39 +124,10 @@ class _Tuned:
         """Half, double, … the ``ef_search``, within what the tuning looks at."""
         for step in range(-3, 5):
             ef_search = round(self.ef_search * 2**step)
-            if step and _TUNED_K <= ef_search <= len(self.graph.vectors):
+            if step and TUNED_K <= ef_search <= len(self.graph.vectors):
                 yield f"ef_search={ef_search}", replace(self, ef_search=ef_search)
 
     def _ef(self, k: int, share: float) -> int:
         """Beyond the k it was tuned for, a search looks wider in proportion; so it does where it may answer but a share."""
-        wanted = max(k, self.ef_search * max(1.0, k / _TUNED_K))
+        wanted = max(k, self.ef_search * max(1.0, k / TUNED_K))
         return min(math.ceil(wanted / share), max(1, len(self.graph.vectors)))
-
-
-def _tuned(searcher: GraphSearch, items: Tensor, queries: Tensor, wanted: float) -> int:
-    """The least ``ef_search`` of a grid whose recall on ``queries`` (Q, D) is ``wanted``, a standard error to spare."""
-    k = min(_TUNED_K, len(items))
-    if not k:
-        return _TUNED_K
-    truth = exact(items, searcher.vectors, queries=queries, k=k)
-    grid = sorted({min(len(items), math.ceil(k * 1.25**step)) for step in range(20)})  # to 69 k, in steps of a quarter
-    low, high, reached = 0, len(grid) - 1, 0.0
-    while low <= high:
-        middle = (low + high) // 2
-        scores, rows = searcher.nearest(queries, k, grid[middle])
-        parts = recall(Candidates(items[rows], scores), truth=truth)
-        reached = max(reached, float(parts.mean()))
-        spare = float(parts.std(correction=0)) / len(parts) ** 0.5
-        if float(parts.mean()) - spare >= wanted:
-            high = middle - 1
-        else:
-            low = middle + 1
-    if low == len(grid):
-        warnings.warn(
-            f"HNSW reached recall {reached:.3f} of the {wanted} asked for, with ef_search={grid[-1]}. "
-            "Raise neighbours or ef_construction, or use Exact.",
-            ShortlistWarning,
-            stacklevel=3,
-        )
-        return grid[-1]
-    return grid[low]

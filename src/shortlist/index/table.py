@@ -5,7 +5,7 @@ A :class:`Table` never changes; an edit makes a new one, so that a search that r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,6 +33,9 @@ class Table:
     rows: Tensor  # (last item + 2,) int64 row of each item index
     columns: Tensor  # (W,) items, padded with 0 to whole groups, and one column more: where unknown items point
     num_removed: int
+    first: (
+        int | None
+    )  # the item of row 0 where the items, some removed since, are consecutive: a mask is then read whole
 
     @classmethod
     def of(cls, items: Tensor, vectors: Tensor) -> Table:
@@ -43,7 +46,10 @@ class Table:
         rows[0] = len(items)
         columns = items.new_zeros((len(items) // _GROUP + 1) * _GROUP)
         columns[: len(items)] = items
-        return cls(items, vectors, rows, columns, len(items) - int(torch.count_nonzero(items)))
+        first = int(items[0]) if len(items) else 0
+        is_run = first > 0 and torch.equal(items, torch.arange(first, first + len(items)))
+        num_removed = len(items) - int(torch.count_nonzero(items))
+        return cls(items, vectors, rows, columns, num_removed, first if is_run else None)
 
     def __len__(self) -> int:
         return len(self.items) - self.num_removed
@@ -65,6 +71,10 @@ class Table:
     def holds(self, items: Tensor) -> Tensor:
         """Which of ``items`` (any shape) can be answered."""
         return self.find(items) < len(self.items)
+
+    def vectors_of(self, items: Tensor) -> Tensor:
+        """The vectors (N, D) of ``items`` (N,) that are here."""
+        return self.vectors[self.find(items)]
 
     def alive(self) -> tuple[Tensor, Tensor]:
         """Items (n',) and vectors (n', D) without the removed rows."""
@@ -88,13 +98,20 @@ class Table:
         if not len(rows):
             return self
         left = self.items.index_fill(0, rows, 0)
-        return Table.of(left, self.vectors)
+        return replace(Table.of(left, self.vectors), first=self.first)
+
+    def passing(self, allowed: Tensor) -> Tensor:
+        """The rows (n,) bool that a mask of items lets pass; what it says of removed ones means nothing."""
+        if self.first is None or len(allowed) < self.first + len(self.items):  # shorter where the last was removed
+            return allowed[self.items]
+        return allowed[self.first : self.first + len(self.items)]
 
     def search(self, queries: Tensor, k: int, filter: Filter, /) -> Candidates:
         """The ``k`` items of largest inner product with each of ``queries`` (B, D), among those the filter lets pass."""
         allowed = filter.allowed
         if allowed is not None and allowed.dtype == torch.bool:
-            passing = allowed[self.items] & (self.items != 0) if self.num_removed else allowed[self.items]
+            passing = self.passing(allowed)
+            passing = passing & (self.items != 0) if self.num_removed else passing
             kept = passing.nonzero().squeeze(1)  # (n',)
             if len(kept) * 2 < len(self.items):
                 return Table.of(self.items[kept], self.vectors.index_select(0, kept))._scan(
@@ -109,7 +126,8 @@ class Table:
         width = len(self.columns)
         closed = self.columns == 0 if self.num_removed else None  # (W,)
         if filter.allowed is not None and filter.allowed.dtype == torch.bool:
-            closed = ~filter.allowed[self.columns] | (self.columns == 0)
+            closed = self.columns == 0
+            closed[: len(self.items)] |= ~self.passing(filter.allowed)
         block = max(_FEW, _BLOCK_BYTES // (4 * width))
         buffer = queries.new_empty((min(block, len(queries)), width))
         buffer[:, len(self.items) :] = -torch.inf

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from shortlist.contracts import Filter
-from shortlist.index.delta import Overlay, overlay
+from shortlist.index.delta import Among, Overlay, overlay
 from shortlist.index.table import Table
 
 
@@ -17,11 +17,11 @@ class Forgetful:
         self.vectors, self.finds, self.work = vectors, finds, work
         self.asked: list[tuple[int, int]] = []
 
-    def nearest(self, queries: Tensor, k: int, *, among: Tensor | None, share: float) -> tuple[Tensor, Tensor]:
+    def nearest(self, queries: Tensor, k: int, *, among: Among | None) -> tuple[Tensor, Tensor]:
         self.asked.append((len(queries), k))
         scores = queries @ self.vectors.T
         if among is not None:
-            scores[:, ~among] = -torch.inf
+            scores[:, ~among.rows] = -torch.inf
         best, rows = scores.topk(k, dim=1)
         best[:, self.finds :], rows[:, self.finds :] = -torch.inf, -1
         return best, rows

@@ -80,3 +80,14 @@ def test_vectors_made_under_inference_mode_can_be_edited_later() -> None:
     index.remove(torch.tensor([3]))
     index.add(torch.tensor([3]), random(1, 4))
     assert index.search(random(30, 4), 5, filter=Filter(exclude=torch.ones(30, 1, dtype=torch.int64))).valid.all()
+
+
+@pytest.mark.parametrize("first", [1, 500])
+def test_a_mask_means_the_same_after_the_last_and_the_first_were_removed(first: int) -> None:
+    index = Exact().build(torch.arange(first, first + 40), random(40, 4))
+    index.remove(torch.tensor([first, first + 39]))
+    for share in (0.2, 0.9):  # scored alone, or scored with the others
+        allowed = torch.rand(first + 39, generator=torch.Generator().manual_seed(3)) < share
+        found = index.search(random(20, 4, seed=1), 40, filter=Filter(allowed=allowed))
+        expected = [item for item in range(first + 1, first + 39) if bool(allowed[item])]
+        assert [sorted(row) for row in found.items.tolist()] == [sorted([*expected, *[0] * (40 - len(expected))])] * 20

@@ -106,15 +106,6 @@ def test_compaction_changes_no_answer_that_was_exact() -> None:
     assert before.items.tolist() == after.items.tolist()
 
 
-def test_many_edits_compact_by_themselves() -> None:
-    index = HNSW(ef_search=50, neighbours=8, ef_construction=10).build(torch.arange(1, 101), random(100, 4))
-    index.add(torch.arange(101, 2_001), random(1_900, 4, seed=1))
-    assert len(index.arrays()["delta_items"]) == 1_900
-    index.add(torch.arange(2_001, 2_301), random(300, 4, seed=2))
-    assert len(index.arrays()["delta_items"]) == 0
-    assert len(index) == 2_300
-
-
 @pytest.mark.parametrize(
     ("name", "change"),
     [

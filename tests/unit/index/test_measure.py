@@ -10,7 +10,7 @@ from torch import Tensor
 
 from shortlist.contracts import Candidates, Filter
 from shortlist.errors import SearchError
-from shortlist.index import HNSW, Exact, choose, measure, recall
+from shortlist.index import HNSW, IVFPQ, Exact, choose, measure, recall
 
 
 class Half:
@@ -93,4 +93,4 @@ def test_a_report_follows_edits_and_a_restored_index_has_no_build_time() -> None
 
 def test_exact_search_is_chosen_while_it_is_fast_enough() -> None:
     assert choose(1_000) == Exact()
-    assert choose(5_000_000) == HNSW()
+    assert choose(5_000_000) == IVFPQ()
