@@ -81,9 +81,8 @@ def test_every_index_comes_back_as_it_was_edited(saved: Path, settings: AnyIndex
     index = settings.build(torch.arange(1, 601), vectors)
     index.remove(torch.tensor([3, 600]))
     index.add(torch.tensor([700]), vectors[:1])
-    write_bundle(saved, dataclasses.replace(read_bundle(saved), index=(settings, index.arrays())))
-    read = read_bundle(saved).index
-    assert read is not None
+    write_bundle(saved, dataclasses.replace(read_bundle(saved), indexes={"index": (settings, index.arrays())}))
+    read = read_bundle(saved).indexes["index"]
     again = read[0].restore(read[1])
     assert read[0] == settings
     before, after = index.search(vectors[:50], 20), again.search(vectors[:50], 20)

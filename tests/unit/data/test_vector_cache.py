@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -118,13 +119,8 @@ def _work(start):
 
 
 def test_several_processes_share_it(folder):
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_work, args=(start,)) for start in (0, 150)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    workers = [subprocess.Popen([sys.executable, __file__, str(start)]) for start in (0, 150)]
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
     encoder = Counting()
     frozen_vectors([content_key(str(number).encode()) for number in range(450)], encoder, identity="shared")
     assert encoder.asked == []
@@ -191,3 +187,7 @@ def test_a_column_that_cannot_be_embedded_is_named(arguments, kind, message):
     frame = pl.DataFrame({"note": ["a"], "empty": [None]}, schema={"note": pl.String, "empty": pl.String})
     with pytest.raises(kind, match=message):
         sl.embed_column(frame, encoder=len, **arguments)
+
+
+if __name__ == "__main__":
+    _work(int(sys.argv[1]))
