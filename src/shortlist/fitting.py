@@ -33,6 +33,7 @@ from shortlist.funnel import Funnel
 from shortlist.growing import grow
 from shortlist.index import Exact
 from shortlist.memory import check_memory
+from shortlist.mining import MinedBatches
 from shortlist.model import Model, TrainedUntil
 from shortlist.sources import evidence_width
 from shortlist.training import Training, TrainingLog
@@ -198,7 +199,8 @@ def _fit_part(
     if funnel is None:
         batches = training_batches(train, sampling, batch_size=batch_size, seed=training.seed)
         _count(network, catalogue, batches)
-        return replace(model, log=_run(model, batches, validate, run_dir, show))
+        mined = MinedBatches(batches, network, seed=training.seed) if sampling.hard_negatives else batches
+        return replace(model, log=_run(model, mined, validate, run_dir, show))
     known = train.before()
     if len(known.events):
         batches = training_batches(known, sampling, batch_size=batch_size, seed=training.seed)
@@ -233,7 +235,7 @@ def _count(network: Trainable | Grown, catalogue: Catalogue, batches: PairBatche
 
 def _run(
     model: Model,
-    batches: PairBatches | SequenceBatches | ListBatches,
+    batches: PairBatches | SequenceBatches | ListBatches | MinedBatches,
     validate: Validate | None,
     run_dir: Path | None,
     show: bool,

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from shortlist.contracts import Examples, Filter, ItemIndex, Retriever, Sampling
+from shortlist.contracts import Batches, Examples, Filter, ItemIndex, Retriever
 from shortlist.data.batches import PairBatches, mix
 from shortlist.features import mapped
 from shortlist.index import choose
@@ -26,10 +26,11 @@ class MinedBatches:
     corrected for how often they are drawn. A run resumed within an epoch indexes anew, and so is not bit for bit the same.
     """
 
-    def __init__(self, batches: PairBatches, network: nn.Module, sampling: Sampling, *, seed: int) -> None:
-        assert isinstance(network, Retriever)
+    def __init__(self, batches: Batches, network: nn.Module, *, seed: int) -> None:
+        if not isinstance(batches, PairBatches) or not isinstance(network, Retriever):
+            raise TypeError("Hard negatives are for retrievers that learn from pairs.")
         self._batches, self._network, self._retriever = batches, network, network
-        self._sampling, self._seed = sampling, seed
+        self._sampling, self._seed = batches.sampling, seed
         self._index: tuple[int, ItemIndex] | None = None  # the epoch it was built for
 
     @property
