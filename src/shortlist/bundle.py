@@ -38,7 +38,7 @@ from shortlist.models import AnyModel
 from shortlist.packing import dataset_tensors, event_tensors, events_from, feature_tables, features_from
 from shortlist.schema import Schema
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "bundle.json"
 FILE_NAME = re.compile(r"[a-z][a-z0-9_]*\.(json|safetensors|parquet)")
 NONSENSE = (LookupError, TypeError, ValueError, AttributeError, SafetensorError, pl.exceptions.PolarsError)
@@ -51,8 +51,14 @@ def _from_1_to_2(manifest: dict[str, Any]) -> dict[str, Any]:
     return {**manifest, "indexes": indexes, "facts": {"diversity": 0.0, "caps": {}, **manifest["facts"]}}
 
 
+def _from_2_to_3(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Format 2 knew no withdrawn items, and not when it was made."""
+    made = {"trained": None, "indexed": None}
+    return {**manifest, "facts": {"withdrawn": [], "made": made, **manifest["facts"]}}
+
+
 # How to bring the manifest of an older format up to the next one.
-MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1_to_2}
+MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1_to_2, 2: _from_2_to_3}
 
 
 Indexed = tuple[AnyIndex, dict[str, Tensor]]  # an index's settings and its arrays

@@ -24,6 +24,16 @@ class Filter:
             None if self.exclude is None else self.exclude[rows],
         )
 
+    def within(self, offered: Tensor | None) -> Filter:
+        """The same with only the items (I+1,) that are ``offered``; None: all are."""
+        if offered is None:
+            return self
+        if self.allowed is None:
+            return Filter(offered, self.exclude)
+        if self.allowed.dtype == torch.bool:
+            return Filter(self.allowed & offered, self.exclude)
+        return Filter(self.allowed.masked_fill(~offered[self.allowed], 0), self.exclude)
+
     def mask_(self, scores: Tensor) -> Tensor:
         """Set the scores (B, I+1) of items that may not be answered to -inf, in place."""
         if self.allowed is not None:

@@ -142,9 +142,7 @@ class Sampling:
     avoid_positives: bool = True  # such negatives are never one of the user's positives
     shared_negatives: int = 0  # for the whole batch: Examples.negatives is (N,)
     in_batch: bool = True  # the batch's targets join the shared negatives
-    popularity_power: float = (
-        0.0  # shared negatives are drawn by the items' training counts to this power; 0: uniformly
-    )
+    popularity_power: float = 0.0  # shared negatives are drawn by training counts to this power; 0: uniformly
     hard_negatives: int = 0  # further ones of each request's own, from the network's best wrong answers
     hard_pool: int = 100  # of so many best wrong answers they are drawn
     hard_after: int = 2  # epochs without them
@@ -264,6 +262,8 @@ class ItemIndex(Protocol):
     def replace(self, items: Tensor, vectors: Tensor) -> None: ...
 
     def remove(self, items: Tensor) -> None: ...
+
+    def copy(self) -> ItemIndex: ...  # edited apart from this one
 
     def __len__(self) -> int: ...
 

@@ -27,7 +27,8 @@ from shortlist.sources import Lap, Source, evidence, evidence_width, fuse
 class Funnel:
     """Sources, an optional ranker of their best ``candidates``, a last choice, and popularity where nothing is known.
 
-    Make one with :meth:`of`.
+    ``offered`` are the items (I+1,) that may be answered, None: all; the sources' indexes hold no others. Make one with
+    :meth:`of`.
     """
 
     sources: tuple[Source, ...]
@@ -35,6 +36,7 @@ class Funnel:
     candidates: int
     fallback: PopularityNetwork
     selection: Selection = Selection()
+    offered: Tensor | None = None
 
     def __post_init__(self) -> None:
         self._vectors(self.selection)
@@ -155,15 +157,19 @@ class Funnel:
         """
         lap = _Laps() if lap is None else lap
         served = [source.can_serve(requests) for source in self.sources]
-        found = [source.search(requests, k, filter=filter, lap=lap) for source in self.sources]
+        offered = filter if self.offered is None else (filter or Filter()).within(self.offered)
+        filters = [offered if source.index is None else filter for source in self.sources]
+        found = [
+            source.search(requests, k, filter=own, lap=lap) for source, own in zip(self.sources, filters, strict=True)
+        ]
         if len(found) > 1:
             found = [answer.where(rows) for answer, rows in zip(found, served, strict=True)]
         joined = found[0] if len(found) == 1 else fuse(found, k)
         nobody = (~torch.stack(served).any(0)).nonzero().squeeze(1)
         if len(nobody):
-            own = None if filter is None else filter.take(nobody)
+            own = None if offered is None else offered.take(nobody)
             joined = _with_rows(joined, nobody, self.fallback.search(requests.take(nobody), k, filter=own))
-        joined = self._filled(requests, joined, k, filter)
+        joined = self._filled(requests, joined, k, offered)
         joined = replace(joined, evidence=evidence(joined, found))
         lap("fill")
         return joined

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,22 +14,31 @@ import polars as pl
 import torch
 
 from shortlist.answers import Answer, answer_frame, items_frame, served_from
-from shortlist.bundle import Bundle, Indexed, Part, write_bundle
+from shortlist.bundle import Bundle, write_bundle
 from shortlist.contracts import Candidates, CandidateSource, Filter, Requests
 from shortlist.data.attributes import allowed_items, item_values
 from shortlist.data.dataset import Dataset
+from shortlist.data.grow import as_grown, with_items
 from shortlist.diversity import Selection
-from shortlist.errors import BundleError, RequestError, ShortlistWarning
+from shortlist.errors import RequestError, ShortlistWarning
 from shortlist.explaining import explanation
 from shortlist.funnel import Funnel
 from shortlist.index import AnyIndex
 from shortlist.model import Model
-from shortlist.models.popularity import Popularity, PopularityNetwork
 from shortlist.query import encode_query, encode_selection
-from shortlist.sources import Source
+from shortlist.refreshing import refreshed
+from shortlist.storing import funnel_from_bundle, funnel_to_parts
 from shortlist.vocabulary import Id
 
 MOST_KEPT = 64  # conditions whose items, and columns whose values, are remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """When a recommender's models were trained and its items last indexed, in seconds since 1970; None: not known."""
+
+    trained: float | None
+    indexed: float | None
 
 
 class Recommender:
@@ -55,12 +65,12 @@ class Recommender:
         funnel = Funnel.of(model, index=index, ranker=ranker, candidates=candidates)
         dataset = history if history is not None else (ranker or funnel.retriever).dataset
         selection = encode_selection(diversity, caps or {}, partial(item_values, dataset))
-        self._set(replace(funnel, selection=selection), dataset, held_out)
+        self._set(replace(funnel, selection=selection), dataset, held_out, Made(time.time(), time.time()))
 
-    def _set(self, funnel: Funnel, history: Dataset, held_out: Dataset | None) -> None:
+    def _set(self, funnel: Funnel, history: Dataset, held_out: Dataset | None, made: Made) -> None:
         for model in funnel.models:
             _check_same_ids(model, history)
-        self.funnel, self.dataset, self.held_out = funnel, history, held_out
+        self.funnel, self.dataset, self.held_out, self.made = funnel, history, held_out, made
         self._allowed = lru_cache(MOST_KEPT)(partial(allowed_items, history))  # conditions come again and again
         self._values = lru_cache(MOST_KEPT)(partial(item_values, history))
 
@@ -220,45 +230,51 @@ class Recommender:
 
     def with_data(self, *, history: Dataset, held_out: Dataset | None = None) -> Recommender:
         """The same with other stored histories, and with a part to be evaluated on."""
-        return self._of(self.funnel, history, held_out)
+        return self._of(self.funnel, history, held_out, self.made)
+
+    def refresh(self, items: Any = None, *, remove: Sequence[Id] = (), format: str | None = None) -> Recommender:
+        """A recommender that also knows the new and changed ``items`` (a table with the columns it had), without training.
+
+        New ones are embedded by their features (see :func:`~shortlist.growth.placement` for models that know items by ids
+        alone), and the indexes get what changed. The items in ``remove`` are answered no more, until a table names them
+        again. This one stays as it is and can go on serving. Ids to remove that are not known are a
+        :class:`RequestError`.
+        """
+        if items is None and not remove:
+            raise RequestError("There is nothing to refresh: give a table of items, ids to remove, or both.")
+        dataset, touched = self.dataset, torch.zeros(0, dtype=torch.int64)
+        if items is not None:
+            dataset, touched = with_items(dataset, items, format=format)
+        removed = torch.tensor([self._index_of(item) for item in remove], dtype=torch.int64)
+        funnel = refreshed(self.funnel, dataset, touched=touched, removed=removed)
+        held_out = None if self.held_out is None else as_grown(self.held_out, dataset)
+        return self._of(funnel, dataset, held_out, replace(self.made, indexed=time.time()))
 
     def save(self, path: str | Path) -> None:
         """Write the folder ``path``; :func:`shortlist.load` reads it, and answers bit for bit the same."""
-        funnel, selection = self.funnel, self.funnel.selection
-        parts, indexes = {"fallback": Part(Popularity(), funnel.fallback.state_dict(), {})}, dict[str, Indexed]()
-        for place, source in enumerate(funnel.sources, start=1):
-            suffix = "" if place == 1 else f"_{place}"
-            parts[f"model{suffix}"] = source.model.to_part()
-            if source.index is not None and source.index_settings is not None:
-                indexes[f"index{suffix}"] = source.index_settings, source.index.arrays()
-        if funnel.ranker is not None:
-            parts["ranker"] = funnel.ranker.to_part()
-        caps = {cap.attribute: cap.most for cap in selection.caps}
-        facts = {"candidates": funnel.candidates, "diversity": selection.diversity, "caps": caps}
+        parts, indexes, facts = funnel_to_parts(self.funnel)
+        facts["made"] = {"trained": self.made.trained, "indexed": self.made.indexed}
         write_bundle(path, Bundle(parts, self.dataset, self.held_out, indexes, facts))
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> Recommender:
         """The recommender that :meth:`save` wrote."""
-        if "fallback" not in bundle.parts:
-            raise BundleError("The folder holds a single model and no recommender. Read it with sl.Model.load(path).")
-        parts = {name: Model.from_part(part, bundle.dataset) for name, part in bundle.parts.items()}
-        fallback = parts["fallback"].network
-        assert isinstance(fallback, PopularityNetwork)
-        sources: list[Source] = []
-        for name in (name for name in parts if name.startswith("model")):
-            settings, arrays = bundle.indexes.get(name.replace("model", "index"), (None, {}))
-            index = None if settings is None else settings.restore(arrays)
-            sources.append(Source(parts[name], index, settings))
-        facts, values = bundle.facts, partial(item_values, bundle.dataset)
-        selection = encode_selection(facts["diversity"], facts["caps"], values)
-        funnel = Funnel(tuple(sources), parts.get("ranker"), facts["candidates"], fallback, selection)
-        return cls._of(funnel, bundle.dataset, bundle.held_out)
+        return cls._of(funnel_from_bundle(bundle), bundle.dataset, bundle.held_out, Made(**bundle.facts["made"]))
+
+    def ages(self) -> dict[str, float | None]:
+        """Seconds since the model was trained, since the index was last refreshed, and since the newest stored event.
+
+        None where that is not known: of bundles of an older format, and of events without times.
+        """
+        times, now = self.dataset.events.times, time.time()
+        newest = float(times.max()) if times is not None and len(times) else None
+        moments = {"model": self.made.trained, "index": self.made.indexed, "events": newest}
+        return {name: None if moment is None else now - moment for name, moment in moments.items()}
 
     @classmethod
-    def _of(cls, funnel: Funnel, history: Dataset, held_out: Dataset | None) -> Recommender:
+    def _of(cls, funnel: Funnel, history: Dataset, held_out: Dataset | None, made: Made) -> Recommender:
         recommender = cls.__new__(cls)
-        recommender._set(funnel, history, held_out)
+        recommender._set(funnel, history, held_out, made)
         return recommender
 
 

@@ -79,7 +79,7 @@ def _with_later(
     joined = _joined(before, later, order)
     context = None
     if dataset.context is not None and dataset.encoders.context is not None and frame is not None:
-        context = _stacked(dataset.context, dataset.encoders.context.encode(frame)).take(order)
+        context = stacked(dataset.context, dataset.encoders.context.encode(frame)).take(order)
     start = joined.offsets[:-1] + before.lengths
     return replace(
         dataset, events=joined, target_start=start, context=context, notes=(*dataset.notes, *table.notes, *notes)
@@ -117,7 +117,7 @@ def _joined(first: Interactions, second: Interactions, order: Tensor) -> Interac
     )
 
 
-def _stacked(first: Features, second: Features) -> Features:
+def stacked(first: Features, second: Features) -> Features:
     """The rows of ``first`` and then those of ``second``."""
 
     def column(name: str) -> Tensor | None:

@@ -110,6 +110,10 @@ class EditableIndex:
         queries = torch.empty((0, state.width)) if self._queries is None else self._queries
         return {**state.arrays(), "queries": queries}
 
+    def copy(self) -> EditableIndex:
+        """Another index of what is here now, edited apart from this one; they share what never changes."""
+        return EditableIndex(self.settings, self._state, tuned=self.tuned, queries=self._queries, build_s=self._build_s)
+
     def alive(self) -> tuple[Tensor, Tensor]:
         """The items (n,) that can be answered, and their vectors (n, D)."""
         return self._state.alive()

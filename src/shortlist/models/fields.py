@@ -66,6 +66,8 @@ class Fields(nn.Module):
         self.num_pair_numbers = 0 if item_layout is None else item_layout.numeric
         if self.crosses is not None:
             self.num_pair_numbers += self.crosses.num_numbers
+        self.sizes = fields
+        self.item_block = len(fields) - (0 if item_layout is None else item_layout.num_fields) - 1
         self.embedding = Embedding(sum(fields), width, sparse=sparse)
         self.dense = nn.ModuleDict(
             {
@@ -113,6 +115,18 @@ class Fields(nn.Module):
         """Count what training will learn from, for the crossed columns."""
         if self.crosses is not None:
             self.crosses.count(examples)
+
+    @torch.no_grad()
+    def take_over(self, other: Fields, place: Callable[[Tensor], Tensor] | None) -> None:
+        """Copy what ``other``, of fewer users or items, has learnt; new items get the rows that ``place`` makes of the known."""
+        blocks = zip(torch.split(self.table, self.sizes), torch.split(other.table, other.sizes), strict=True)
+        for block, (rows, known) in enumerate(blocks):
+            rows[: len(known)] = known
+            if place is not None and block == self.item_block and self.has_items:
+                rows[len(known) :] = place(known)
+        self.dense.load_state_dict(other.dense.state_dict())
+        if self.crosses is not None and other.crosses is not None:
+            self.crosses.load_state_dict(other.crosses.state_dict())
 
     def of_requests(self, requests: Requests) -> tuple[Tensor, Tensor]:
         """Vectors (B, F, D) and numbers (B, G) of the request fields."""

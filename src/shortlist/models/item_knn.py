@@ -94,6 +94,13 @@ class ItemKNNNetwork(nn.Module):
         self.targets.zero_()[: len(order)] = targets[order]
         self.values.zero_()[: len(order)] = values[order]
 
+    def take_over(self, other: ItemKNNNetwork, _place: object) -> None:
+        """Copy the neighbours that ``other``, of fewer items, has found; new items have none, wherever they belong."""
+        self.offsets[: len(other.offsets)] = other.offsets
+        self.offsets[len(other.offsets) :] = other.offsets[-1]
+        self.targets[: len(other.targets)] = other.targets
+        self.values[: len(other.values)] = other.values
+
     def search(self, requests: Requests, k: int, *, filter: Filter | None = None) -> Candidates:
         """The ``k`` items with the largest sums of similarities to the histories (B, k).
 

@@ -1,0 +1,61 @@
+"""A funnel to the parts of a bundle and back."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+
+from shortlist.bundle import Bundle, Indexed, Part
+from shortlist.data.attributes import item_values
+from shortlist.errors import BundleError
+from shortlist.funnel import Funnel
+from shortlist.model import Model
+from shortlist.models.popularity import Popularity, PopularityNetwork
+from shortlist.query import encode_selection
+from shortlist.sources import Source
+
+
+def funnel_to_parts(funnel: Funnel) -> tuple[dict[str, Part], dict[str, Indexed], dict[str, Any]]:
+    """Its networks and its indexes by name, and the rest as JSON-ready facts."""
+    parts = {"fallback": Part(Popularity(), funnel.fallback.state_dict(), {})}
+    indexes: dict[str, Indexed] = {}
+    for place, source in enumerate(funnel.sources, start=1):
+        suffix = "" if place == 1 else f"_{place}"
+        parts[f"model{suffix}"] = source.model.to_part()
+        if source.index is not None and source.index_settings is not None:
+            indexes[f"index{suffix}"] = source.index_settings, source.index.arrays()
+    if funnel.ranker is not None:
+        parts["ranker"] = funnel.ranker.to_part()
+    withdrawn = [] if funnel.offered is None else (~funnel.offered).nonzero().squeeze(1).tolist()
+    return (
+        parts,
+        indexes,
+        {
+            "candidates": funnel.candidates,
+            "diversity": funnel.selection.diversity,
+            "caps": {cap.attribute: cap.most for cap in funnel.selection.caps},
+            "withdrawn": withdrawn,
+        },
+    )
+
+
+def funnel_from_bundle(bundle: Bundle) -> Funnel:
+    """The funnel that :func:`funnel_to_parts` took apart."""
+    if "fallback" not in bundle.parts:
+        raise BundleError("The folder holds a single model and no recommender. Read it with sl.Model.load(path).")
+    models = {name: Model.from_part(part, bundle.dataset) for name, part in bundle.parts.items()}
+    fallback = models["fallback"].network
+    assert isinstance(fallback, PopularityNetwork)
+    sources: list[Source] = []
+    for name in (name for name in models if name.startswith("model")):
+        settings, arrays = bundle.indexes.get(name.replace("model", "index"), (None, {}))
+        index = None if settings is None else settings.restore(arrays)
+        sources.append(Source(models[name], index, settings))
+    facts, offered = bundle.facts, None
+    if facts["withdrawn"]:
+        offered = torch.ones(bundle.dataset.num_items + 1, dtype=torch.bool)
+        offered[torch.tensor(facts["withdrawn"])] = False
+    selection = encode_selection(facts["diversity"], facts["caps"], partial(item_values, bundle.dataset))
+    return Funnel(tuple(sources), models.get("ranker"), facts["candidates"], fallback, selection, offered)
