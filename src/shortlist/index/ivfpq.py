@@ -38,7 +38,7 @@ _TRAINED = 64  # vectors by which a cluster's centre is found
 _TRAINED_CODE = 256  # and the values of a code
 _K_FACTORS = (4, 2, 8, 1, 16, 32, 64)  # the likely ones first
 _RESCORED = 8  # work of scoring a vector found by its code, in scans of a code
-_SCANS = 3  # of a code, are as much work as scoring a vector that lies beside the last one scored
+_SCANS = 6  # of a code, take as long as scoring a vector that a filter lets pass: about 2 in a batch, 20 alone
 
 
 @dataclass(frozen=True, slots=True)
