@@ -54,7 +54,7 @@ def seconds(*calls: Callable[[], object], rounds: int) -> list[float]:
 def one_by_one(*searches: Callable[[Tensor], object], queries: Tensor) -> list[dict[str, float]]:
     """Milliseconds of requests sent one after the other; each search is the first to see every other query."""
     times: list[list[float]] = [[] for _ in searches]
-    for row in range(SINGLE):
+    for row in range(min(SINGLE, len(queries))):
         turns = list(zip(searches, times, strict=True))
         for search, taken in turns if row % 2 else turns[::-1]:
             started = time.perf_counter()
@@ -125,4 +125,4 @@ def library_point(index: Any, parameters: Any, queries: Tensor, truth: Candidate
     scores, found = index.search(queries.numpy(), K, params=parameters)
     part = float(recall(Candidates(torch.from_numpy(found) + 1, torch.from_numpy(scores)), truth=truth).mean())
     [taken] = seconds(lambda: index.search(queries.numpy(), K, params=parameters), rounds=3)
-    return {"recall": round(part, 4), "queries_per_s": round(BATCH / taken)}
+    return {"recall": round(part, 4), "queries_per_s": round(len(queries) / taken)}

@@ -35,7 +35,9 @@ _TRAINED = 100_000  # vectors that partitions are found by, at most
 _THRESHOLD = 0.2  # of the anisotropic loss, as its authors set it
 _REORDERED = (2, 4, 1, 8, 16, 32, 64)  # times k, the likely ones first
 _RESCORED = 4  # work of scoring a vector found by its code, in scans of a code
-_SCANS = 3  # of a code, are as much work as scoring a vector that lies beside the last one scored
+# Scans that are one effort. Exact search of what a filter lets pass is as fast at 1 scan a vector in a batch, and at 12
+# for one query; an answer must not depend on its batch, so that it begins at 3 for both.
+_SCANS = 6
 _TOGETHER = 64  # queries that are worth threads
 _VECTORS = "dataset.npy"  # what ScaNN calls its copy of the vectors
 _FILE = re.compile(r"[a-z_]+\.(pb|npy|pbtxt)")  # names of its other files: none is a pickle
