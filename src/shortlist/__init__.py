@@ -49,6 +49,7 @@ HOME = {
     "embed_column": "shortlist.data",
     "evaluate": "shortlist.workflow",
     "fit": "shortlist.fitting",
+    "fit_partial": "shortlist.renewing",
     "load": "shortlist.workflow",
     "read_dataset": "shortlist.data",
     "split_by_time": "shortlist.data",
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from shortlist.models.trees import LightGBM as LightGBM
     from shortlist.models.two_tower import TwoTower as TwoTower
     from shortlist.recommender import Recommender as Recommender
+    from shortlist.renewing import fit_partial as fit_partial
     from shortlist.schema import Feature as Feature
     from shortlist.schema import Schema as Schema
     from shortlist.training import Training as Training

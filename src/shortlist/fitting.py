@@ -17,7 +17,6 @@ from shortlist.contracts import (
     KnowsItemFeatures,
     LearnsUsers,
     ModelSettings,
-    Pretrained,
     Ranker,
     Sampling,
     Solver,
@@ -31,6 +30,7 @@ from shortlist.errors import SettingsError, TrainingError
 from shortlist.features import blocks
 from shortlist.funnel import Funnel
 from shortlist.growing import grow
+from shortlist.growth import start_from
 from shortlist.index import Exact
 from shortlist.memory import check_memory
 from shortlist.mining import MinedBatches
@@ -51,7 +51,7 @@ def fit(
     training: Training | None = None,
     candidates_from: Model | Sequence[Model] | None = None,
     candidates: int = 200,
-    initial: Mapping[str, Model] | None = None,
+    initial: Model | Mapping[str, Model] | None = None,
     refit: bool = False,
     exclude_seen: bool = True,
     run_dir: str | Path | None = None,
@@ -66,7 +66,8 @@ def fit(
     retriever's candidates, or those of several, at the moments of ``train``'s own events, which must all be later than what
     any of them saw.
     Early stopping judges lists without what the user met before, or with ``exclude_seen=False`` lists that may repeat it;
-    of sessions it asks before every event of theirs. A model that says so starts from the ``initial`` ones.
+    of sessions it asks before every event of theirs. With ``initial`` it goes
+    on from a model of its kind, whose users and items are the first of ``train``'s, or starts from models by name.
     """
     name = type(settings).__name__
     wanted = None if settings.sampling is None else settings.sampling.kind
@@ -162,7 +163,7 @@ def _fit_part(
     training: Training,
     sources: list[Model],
     candidates: int,
-    initial: Mapping[str, Model] | None,
+    initial: Model | Mapping[str, Model] | None,
     exclude_seen: bool,
     run_dir: Path | None,
     show: bool,
@@ -181,9 +182,7 @@ def _fit_part(
             "to Recommender(…, ranker=model), where it re-ranks by its own scores."
         )
     if initial is not None:
-        if not isinstance(network, Pretrained):
-            raise SettingsError(f"{type(settings).__name__} does not start from other models. Leave initial out.")
-        network.start_from({name: model.network for name, model in initial.items()})
+        start_from(network, initial)
     if isinstance(network, LearnsUsers):
         network.forget_users((train.events.lengths == 0).nonzero().squeeze(1))
     if isinstance(network, KnowsItemFeatures):

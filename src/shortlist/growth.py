@@ -30,10 +30,10 @@ class TakesOver(Protocol):
 
 
 def grown(model: Model, dataset: Dataset) -> Model:
-    """``model`` for the items of ``dataset``, whose users are the model's and whose first items are.
+    """``model`` for the users and items of ``dataset``, whose first ones are the model's own.
 
     New items get what :func:`placement` says in every table of items, or where the network knows them by their features
-    nothing but those. Without features they are as unknown.
+    nothing but those. Without features they are as unknown, and so are new users.
     """
     network, known, features = _enlarged(model, dataset), model.catalogue.num_items, dataset.item_features
     count = dataset.num_items - known
@@ -62,7 +62,8 @@ def start_from(network: nn.Module, initial: Model | Mapping[str, Model]) -> None
 def take_over(network: nn.Module, other: nn.Module, place: Place | None) -> None:
     """Copy what ``other`` has learnt into ``network``, which is like it but for more users or items.
 
-    Further rows of tables are what ``place`` makes of the known ones, or without it as drawn.
+    Further rows of tables of items are what ``place`` makes of the known ones, and those of users 0; without it they are
+    as drawn.
     """
     parts, done = dict(other.named_modules()), list[str]()
     for name, part in network.named_modules():
@@ -93,7 +94,7 @@ def take_rows(rows: Tensor, known: Tensor, place: Place | None, *, what: str) ->
         return
     rows[: len(known)] = known
     if place is not None and rows.dim() == 2:
-        rows[len(known) :] = place(known)
+        rows[len(known) :] = 0 if "user" in what else place(known)
 
 
 def placement(features: Features, events: Interactions, known: int) -> Place:

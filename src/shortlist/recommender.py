@@ -246,6 +246,8 @@ class Recommender:
         if items is not None:
             dataset, touched = with_items(dataset, items, format=format)
         removed = torch.tensor([self._index_of(item) for item in remove], dtype=torch.int64)
+        if len(removed):
+            dataset = replace(dataset, notes=(*dataset.notes, f"{len(removed):,} items withdrawn"))
         funnel = refreshed(self.funnel, dataset, touched=touched, removed=removed)
         held_out = None if self.held_out is None else as_grown(self.held_out, dataset)
         return self._of(funnel, dataset, held_out, replace(self.made, indexed=time.time()))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 from torch import Tensor
 
+import shortlist as sl
 from shortlist.bundle import Bundle, read_bundle, write_bundle
 from shortlist.contracts import (
     Candidates,
@@ -23,7 +25,9 @@ from shortlist.contracts import (
 )
 from shortlist.data import Dataset, split_last_out
 from shortlist.data.batches import evaluation_batches
+from shortlist.data.grow import with_items
 from shortlist.fitting import fit, training_batches
+from shortlist.growth import grown
 from shortlist.model import Model, history_width, pair_scores
 from shortlist.models import (
     ALS,
@@ -366,3 +370,55 @@ def test_a_model_trains_on_a_gpu_and_comes_back(name: str, precision: str, datas
     assert model.log.epochs
     assert all(each.device.type == "cpu" and bool(torch.isfinite(each).all()) for each in model.network.parameters())
     _scores(model, _requests(train, history_width(TRAINED[name])))
+
+
+def _more_items(dataset: Dataset) -> pl.DataFrame:
+    """Two items that nobody knows, and one that is known with another price."""
+    return pl.DataFrame(
+        {
+            "item_id": [900, 901, 3],
+            "category": ["cup", "tea", "pot"],
+            "tags": ["red", "blue", "red"],
+            "price": [4.0, 1.0, 99.0],
+        }
+    )
+
+
+GROWING = [name for name in ALL if "all kinds" not in name]
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_a_model_grown_for_new_items_scores_the_known_ones_as_before(name: str, dataset: Dataset) -> None:
+    model = _fitted(ALL[name], dataset)
+    larger, touched = with_items(dataset, _more_items(dataset)[:2])
+    assert touched.tolist() == [21, 22]
+    requests = _requests(dataset, history_width(ALL[name]))
+    again = grown(model, larger)
+    scores = _scores(again, requests)
+    if "listwise" not in name:  # there every candidate counts for the others
+        near = 0.01 if name == "ALS" else 1e-5  # its regularisation grows with the number of items
+        torch.testing.assert_close(scores[:, :20], _scores(model, requests), rtol=1e-5, atol=near)
+    if not isinstance(again.network, CandidateSource) or isinstance(again.network, Retriever):
+        assert torch.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_a_model_goes_on_with_new_events_users_and_items(name: str, dataset: Dataset) -> None:
+    model = _fitted(ALL[name], dataset)
+    newest = 1_000_000 + 200 * 3_600
+    later = pl.DataFrame(
+        {
+            "user_id": ["u00", "new", "new", "u01", "new", "u02", "u02"],
+            "item_id": [3, 900, 4, 900, 5, 7, 8],
+            "rating": [5, 4, 3, 5, 1, 2, 3],
+            "timestamp": [newest + step for step in range(7)],
+        }
+    )
+    again = sl.fit_partial(
+        model, later, items=_more_items(dataset), training=Training(epochs=2, patience=None, batch_size=4)
+    )
+    assert (again.dataset.num_users, again.dataset.num_items, len(again.dataset.events)) == (13, 22, 157)
+    if name not in SOLVED:
+        assert len(again.dataset.targets()) == 7
+    scores = _scores(again, _requests(again.dataset, history_width(ALL[name])))
+    assert scores.shape == (14, 22)  # of the unknown user, too

@@ -12,6 +12,7 @@ import click
 from shortlist.cli.judging import evaluate, report
 from shortlist.cli.options import as_json_option, choice_options, read_caps, table_options
 from shortlist.cli.printing import print_frame, print_json
+from shortlist.cli.renewing import refresh
 from shortlist.errors import DataError, RequestError, SettingsError, ShortlistError, ShortlistWarning
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def app() -> None:
 
 app.add_command(evaluate)
 app.add_command(report)
+app.add_command(refresh)
 
 
 @app.command()
@@ -61,6 +63,9 @@ def demo(out: Path, as_json: bool) -> None:
     "--ranker", help="neumf, deepfm, dlrm, cross_attention, lightgbm or catboost.  [default: none; of a table deepfm]"
 )
 @click.option("--index", help="auto, exact, ivfpq, hnsw, scann or annoy.  [default: auto]")
+@click.option(
+    "--resume-from", metavar="BUNDLE", help="Train the models of a bundle on with EVENTS, which are later than its own."
+)
 @click.option("--config", type=click.Path(path_type=Path), help="A TOML file with settings.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting, such as training.epochs=5.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The bundle to write.")
@@ -76,6 +81,7 @@ def train(
     retrievers: tuple[str, ...],
     ranker: str | None,
     index: str | None,
+    resume_from: str | None,
     config: Path | None,
     overrides: tuple[str, ...],
     out: Path,
@@ -86,6 +92,29 @@ def train(
     from shortlist import workflow
     from shortlist.config import load_config
 
+    if resume_from is not None:
+        if retrievers or ranker or index or config or overrides:
+            raise SettingsError(
+                "--resume-from goes on with the bundle's own models and settings. Leave the others out."
+            )
+        from shortlist.renewing import resume
+
+        renewed = resume(
+            workflow.load(resume_from),
+            events,
+            items=items,
+            users=users,
+            format=file_format,
+            run_dir=run_dir,
+            show=not as_json,
+        )
+        renewed.save(out)
+        notes = list(renewed.dataset.notes)
+        if as_json:
+            print_json({"bundle": str(out), "notes": notes})
+        else:
+            click.echo(f"{renewed.dataset.describe()}\nWrote {out}")
+        return
     if file_format is not None:
         overrides = (*overrides, f'data.format="{file_format}"')
     settings = load_config(config, overrides=overrides, retriever=retrievers, ranker=ranker, index=index)

@@ -45,9 +45,12 @@ def with_items(dataset: Dataset, items: Any, *, format: str | None = None) -> tu
     if titles is not None and schema.title is not None:
         told = table.frame[schema.title].cast(pl.String).fill_null("").to_list()
         titles = tuple(np.array(["", *titles, *told, ""], dtype=object)[place[1:].numpy()].tolist())
+    added = len(vocabulary) - dataset.num_items
+    note = f"{table.name}: {added:,} items added, {len(indices) - added:,} known ones changed"
     grown = replace(
         dataset,
         encoders=replace(dataset.encoders, items=vocabulary, titles=titles),
+        notes=(*dataset.notes, note),
         events=replace(dataset.events, num_items=len(vocabulary)),
         item_features=_features(dataset.item_features, dataset.encoders.item_features, table.frame, place),
         item_table=_askable(dataset.item_table, table.frame, schema.item_column, place),

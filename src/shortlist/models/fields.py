@@ -122,8 +122,8 @@ class Fields(nn.Module):
         blocks = zip(torch.split(self.table, self.sizes), torch.split(other.table, other.sizes), strict=True)
         for block, (rows, known) in enumerate(blocks):
             rows[: len(known)] = known
-            if place is not None and block == self.item_block and self.has_items:
-                rows[len(known) :] = place(known)
+            if place is not None and len(rows) > len(known):  # of users, or of items
+                rows[len(known) :] = place(known) if block == self.item_block and self.has_items else 0
         self.dense.load_state_dict(other.dense.state_dict())
         if self.crosses is not None and other.crosses is not None:
             self.crosses.load_state_dict(other.crosses.state_dict())
