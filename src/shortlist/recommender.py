@@ -181,21 +181,15 @@ class Recommender:
         others; see :func:`~shortlist.explaining.explanation`. ``events`` and ``context`` are as in :meth:`recommend`;
         None as the user is an anonymous session.
         """
-        index = self._index_of(item)
+        index = _index_of(self.dataset, item)
         found = explanation(self.dataset, self.funnel.models, index, user=user, events=events, context=context)
         frame = items_frame(found, self.dataset.encoders)
         titles = pl.Series("title", self.titles(frame["item_id"].to_list()), dtype=pl.String)
         return frame.select("item_id", titles, contribution="score")
 
-    def _index_of(self, item: Id) -> int:
-        index = int(self.dataset.encoders.items.encode([item])[0])
-        if index == 0:
-            raise RequestError(f"The catalogue has no item {item!r}.")
-        return index
-
     def similar_items(self, item: Id, *, k: int = 10) -> pl.DataFrame:
         """The ``k`` items nearest to ``item``: by the cosine of the first retriever's vectors, or by what a session of it gets."""
-        index = self._index_of(item)
+        index = _index_of(self.dataset, item)
         itself = Filter(exclude=torch.tensor([[index]]))
         embedding = self.funnel.embedding
         if embedding is not None:
@@ -245,7 +239,7 @@ class Recommender:
         dataset, touched = self.dataset, torch.zeros(0, dtype=torch.int64)
         if items is not None:
             dataset, touched = with_items(dataset, items, format=format)
-        removed = torch.tensor([self._index_of(item) for item in remove], dtype=torch.int64)
+        removed = torch.tensor([_index_of(dataset, item) for item in remove], dtype=torch.int64)
         if len(removed):
             dataset = replace(dataset, notes=(*dataset.notes, f"{len(removed):,} items withdrawn"))
         funnel = refreshed(self.funnel, dataset, touched=touched, removed=removed)
@@ -278,6 +272,13 @@ class Recommender:
         recommender = cls.__new__(cls)
         recommender._set(funnel, history, held_out, made)
         return recommender
+
+
+def _index_of(dataset: Dataset, item: Id) -> int:
+    index = int(dataset.encoders.items.encode([item])[0])
+    if index == 0:
+        raise RequestError(f"The catalogue has no item {item!r}.")
+    return index
 
 
 def _check_same_ids(part: Model, dataset: Dataset) -> None:

@@ -53,6 +53,8 @@ def _source(source: Source, dataset: Dataset, touched: Tensor, offered: Tensor) 
     if len(gone):
         index.remove(gone)
     wanted = touched[offered[touched]]
+    if not len(wanted):
+        return Source(model, index, source.index_settings)
     with torch.inference_mode():
         vectors = model.network.embed_items(wanted)
     is_here = torch.isin(wanted, here)
