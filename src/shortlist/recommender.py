@@ -71,6 +71,8 @@ class Recommender:
         for model in funnel.models:
             _check_same_ids(model, history)
         self.funnel, self.dataset, self.held_out, self.made = funnel, history, held_out, made
+        times = history.events.times
+        self._newest = float(times.max()) if times is not None and len(times) else None
         self._allowed = lru_cache(MOST_KEPT)(partial(allowed_items, history))  # conditions come again and again
         self._values = lru_cache(MOST_KEPT)(partial(item_values, history))
 
@@ -262,9 +264,7 @@ class Recommender:
 
         None where that is not known: of bundles of an older format, and of events without times.
         """
-        times, now = self.dataset.events.times, time.time()
-        newest = float(times.max()) if times is not None and len(times) else None
-        moments = {"model": self.made.trained, "index": self.made.indexed, "events": newest}
+        now, moments = time.time(), {"model": self.made.trained, "index": self.made.indexed, "events": self._newest}
         return {name: None if moment is None else now - moment for name, moment in moments.items()}
 
     @classmethod

@@ -90,7 +90,8 @@ def answer(recommender: Recommender, asked: RecommendRequest) -> RecommendRespon
     scores = ranked.scores[0][valid].tolist()
     titles = recommender.titles(ids)
     items = [RankedItem(*row) for row in zip(ids, scores, range(1, len(ids) + 1), titles, strict=True)]
-    return RecommendResponse(asked.user_id, items, found.sources[0], list(found.query.unknown_items))
+    unknown = list(found.query.unknown_items)
+    return RecommendResponse(asked.user_id, items, found.sources[0], unknown, recommender.ages())
 
 
 def _json(status: int, values: object) -> Response:

@@ -41,12 +41,16 @@ class RankedItem(msgspec.Struct):
 
 
 class RecommendResponse(msgspec.Struct):
-    """Answer of POST /recommend. ``source`` says what it was made from."""
+    """Answer of POST /recommend. ``source`` says what it was made from.
+
+    ``ages_s`` are the seconds since the model was trained, the index last refreshed, and the newest stored event.
+    """
 
     user_id: Id | None
     items: list[RankedItem]
     source: str
     unknown_items: list[Id]
+    ages_s: dict[str, float | None]
 
 
 class ErrorResponse(msgspec.Struct):
