@@ -96,7 +96,9 @@ class Table(nn.Module):
         if ids.shape[1] == 0:
             return weights.new_zeros(len(ids), self.width)
         table = self.embedding.weight
-        return nn.functional.embedding_bag(ids, table, mode="sum", per_sample_weights=weights, padding_idx=0)
+        return nn.functional.embedding_bag(
+            ids, table, mode="sum", per_sample_weights=weights, padding_idx=0, sparse=self.embedding.sparse
+        )
 
 
 class FeatureEmbedding(nn.Module):

@@ -35,7 +35,8 @@ class TwoTower:
     of the best ``hard_pool`` wrong answers that the model itself would give after ``hard_after`` epochs. ``id_dropout``
     hides that share of user ids in training, so that users without one are served by their features and history, and of
     the ids of items with features (Volkovs et al. 2017, "DropoutNet"). Items that training does not meet have their
-    features alone.
+    features alone. With ``sparse`` (and the optimiser "rowwise_adagrad" or "adagrad", at a learning rate of about 0.05) a step
+    costs the same however many items there are: for catalogues from about 100,000 items.
     """
 
     embedding_dim: int = 64
@@ -49,6 +50,7 @@ class TwoTower:
     temperature: float = 0.1
     id_dropout: float = 0.1
     init_std: float = 0.1
+    sparse: bool = False  # gradients of the items and users in the batch alone, for large catalogues
 
     recommended: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "batch_size": 2048}
 
@@ -56,6 +58,11 @@ class TwoTower:
         if self.temperature <= 0:
             raise SettingsError(f"TwoTower.temperature is {self.temperature}. It is a number above 0.")
         check_ranges(self, shares=("id_dropout",))
+        if self.hard_negatives > self.hard_pool:
+            raise SettingsError(
+                f"TwoTower.hard_negatives is {self.hard_negatives} of the best hard_pool = {self.hard_pool}. Draw no more than "
+                "that, or raise hard_pool."
+            )
         check_choices(self, {"pooling": Pooling})
 
     @property
@@ -83,8 +90,8 @@ class TwoTowerNetwork(nn.Module):
         self.settings = settings
         self.item_features = ItemFeatures.of(catalogue.item_features)
         width, std = settings.embedding_dim, settings.init_std
-        self.items = Table(catalogue.num_items, width, std=std)
-        self.users = Table(catalogue.num_users, width, std=std)
+        self.items = Table(catalogue.num_items, width, std=std, sparse=settings.sparse)
+        self.users = Table(catalogue.num_users, width, std=std, sparse=settings.sparse)
         self.recency = nn.Parameter(-torch.log1p(torch.arange(settings.history))) if settings.history else None
         self.query = None
         if settings.history and settings.pooling == "attention":
