@@ -48,13 +48,14 @@ def grown(model: Model, dataset: Dataset) -> Model:
 
 def start_from(network: nn.Module, initial: Model | Mapping[str, Model]) -> None:
     """Let ``network`` go on from a model of its kind, whose users and items are its first ones, or from its named parts."""
+    name = type(network).__name__.removesuffix("Network")
     if isinstance(initial, Model):
         if type(initial.network) is not type(network):
-            raise SettingsError(f"{type(network).__name__} cannot go on from a {initial.name}.")
+            raise SettingsError(f"{name} cannot go on from a {initial.name}.")
         take_over(network, initial.network, None)
         return
     if not isinstance(network, Pretrained):
-        raise SettingsError(f"{type(network).__name__} does not start from other models by name. Leave initial out.")
+        raise SettingsError(f"{name} does not start from other models by name. Leave initial out.")
     network.start_from({name: model.network for name, model in initial.items()})
 
 

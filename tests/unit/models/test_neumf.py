@@ -31,5 +31,5 @@ def test_only_models_that_fit_are_started_from(dataset: Dataset) -> None:
         sl.fit(sl.NeuMF(), dataset, training=QUICK, initial={"gmf": gmf})
     with pytest.raises(SettingsError, match=r"hidden\.0\.weight is \(8, 32\) of both and \(32, 64\) here"):
         sl.fit(sl.NeuMF(), dataset, training=QUICK, initial={"gmf": gmf, "mlp": other})
-    with pytest.raises(SettingsError, match=r"MF does not start from other models"):
+    with pytest.raises(SettingsError, match=r"MF does not start from other models by name"):
         sl.fit(sl.MF(), dataset, training=QUICK, initial={"gmf": gmf})
