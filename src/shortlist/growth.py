@@ -10,8 +10,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from shortlist.contracts import Catalogue, Features, Interactions, KnowsItemFeatures, Pretrained
+from shortlist.contracts import Features, Interactions, KnowsItemFeatures, Pretrained
 from shortlist.data.dataset import Dataset
+from shortlist.data.grow import as_grown
 from shortlist.errors import SettingsError
 from shortlist.model import Model
 
@@ -30,20 +31,24 @@ class TakesOver(Protocol):
 
 
 def grown(model: Model, dataset: Dataset) -> Model:
-    """``model`` for the users and items of ``dataset``, whose first ones are the model's own.
+    """``model``, with the events it was fitted on, for the users and items of ``dataset``, whose first ones are its own.
 
     New items get what :func:`placement` says in every table of items, or where the network knows them by their features
     nothing but those. Without features they are as unknown, and so are new users.
     """
-    network, known, features = _enlarged(model, dataset), model.catalogue.num_items, dataset.item_features
+    catalogue = dataset.catalogue().with_evidence(model.catalogue.evidence)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = model.settings.build(catalogue)
+    known, features = model.catalogue.num_items, dataset.item_features
     count = dataset.num_items - known
     place: Place = partial(_nowhere, count)
-    if features is not None and count:
+    if features is not None and count and not isinstance(network, KnowsItemFeatures):
         place = placement(features, model.dataset.positives().events, known)
     take_over(network, model.network, place)
     if isinstance(network, KnowsItemFeatures):
         network.forget_items(torch.arange(known + 1, dataset.num_items + 1))
-    return replace(model, network=network.eval(), dataset=dataset, catalogue=_catalogue(model, dataset))
+    return replace(model, network=network.eval(), dataset=as_grown(model.dataset, dataset), catalogue=catalogue)
 
 
 def start_from(network: nn.Module, initial: Model | Mapping[str, Model]) -> None:
@@ -108,15 +113,16 @@ def placement(features: Features, events: Interactions, known: int) -> Place:
     met = (events.item_counts()[: known + 1] > 0).nonzero().squeeze(1)
     new = torch.arange(known + 1, len(features))
     learnt, wanted = features.take(met), features.take(new)
+    learnt_values, wanted_values = _pairs(learnt), _pairs(wanted)
+    columns, asked = _numbers(learnt), _numbers(wanted)
 
     def place(rows: Tensor) -> Tensor:
         target = rows[met].double()  # (m, D)
         mean = target.mean(0) if len(met) else rows.new_zeros(rows.shape[1]).double()
-        values = _value_effects(learnt, target - mean)  # (V, D)
-        placed = mean + _by_values(wanted, values)
-        columns, asked = _numbers(learnt), _numbers(wanted)
+        values = _value_effects(learnt_values, target - mean, features.layout.num_ids)  # (V, D)
+        placed = mean + _by_values(wanted_values, values, len(wanted))
         if columns is not None and asked is not None and len(met):
-            left = target - mean - _by_values(learnt, values)
+            left = target - mean - _by_values(learnt_values, values, len(learnt))
             gram = columns.T @ columns + RIDGE * torch.eye(columns.shape[1], dtype=torch.float64)
             placed = placed + asked @ torch.linalg.solve(gram, columns.T @ left)
         if rows.shape[1] > 1:  # means are shorter than what they are means of, and would never come first
@@ -144,23 +150,23 @@ def _pairs(features: Features) -> tuple[Tensor, Tensor]:
     return row[is_known], value[is_known]
 
 
-def _value_effects(features: Features, target: Tensor) -> Tensor:
+def _value_effects(pairs: tuple[Tensor, Tensor], target: Tensor, num_values: int) -> Tensor:
     """How far the rows (N, D) of each value (V, D) lie from the mean of all."""
-    row, value = _pairs(features)
-    effects = target.new_zeros(features.layout.num_ids, target.shape[1])
+    row, value = pairs
+    effects = target.new_zeros(num_values, target.shape[1])
     for part in torch.split(torch.arange(len(row)), 1_000_000):
         effects.index_add_(0, value[part], target[row[part]])
-    counts = torch.bincount(value, minlength=features.layout.num_ids)
+    counts = torch.bincount(value, minlength=num_values)
     return effects / (counts + SHRINKAGE)[:, None]
 
 
-def _by_values(features: Features, effects: Tensor) -> Tensor:
+def _by_values(pairs: tuple[Tensor, Tensor], effects: Tensor, num_rows: int) -> Tensor:
     """The mean effect (N, D) of the values of each row."""
-    row, value = _pairs(features)
-    total = effects.new_zeros(len(features), effects.shape[1])
+    row, value = pairs
+    total = effects.new_zeros(num_rows, effects.shape[1])
     for part in torch.split(torch.arange(len(row)), 1_000_000):
         total.index_add_(0, row[part], effects[value[part]])
-    return total / torch.bincount(row, minlength=len(features)).clamp(min=1)[:, None]
+    return total / torch.bincount(row, minlength=num_rows).clamp(min=1)[:, None]
 
 
 def _numbers(features: Features) -> Tensor | None:
@@ -170,13 +176,3 @@ def _numbers(features: Features) -> Tensor | None:
 
 def _nowhere(count: int, rows: Tensor) -> Tensor:
     return rows.new_zeros(count, rows.shape[1])
-
-
-def _enlarged(model: Model, dataset: Dataset) -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return model.settings.build(_catalogue(model, dataset))
-
-
-def _catalogue(model: Model, dataset: Dataset) -> Catalogue:
-    return dataset.catalogue().with_evidence(model.catalogue.evidence)

@@ -9,10 +9,8 @@ from torch import Tensor
 
 from shortlist.contracts import Retriever
 from shortlist.data.dataset import Dataset
-from shortlist.data.grow import as_grown
 from shortlist.funnel import Funnel
 from shortlist.growth import grown, take_over
-from shortlist.model import Model
 from shortlist.models.popularity import Popularity, PopularityNetwork
 from shortlist.sources import Source
 
@@ -33,18 +31,14 @@ def refreshed(funnel: Funnel, dataset: Dataset, *, touched: Tensor, removed: Ten
     return replace(
         funnel,
         sources=tuple(_source(source, dataset, touched, offered) for source in funnel.sources),
-        ranker=None if funnel.ranker is None else _grown(funnel.ranker, dataset),
+        ranker=None if funnel.ranker is None else grown(funnel.ranker, dataset),
         fallback=fallback.eval(),
         offered=None if bool(offered.all()) else offered,
     )
 
 
-def _grown(model: Model, dataset: Dataset) -> Model:
-    return grown(model, as_grown(model.dataset, dataset))
-
-
 def _source(source: Source, dataset: Dataset, touched: Tensor, offered: Tensor) -> Source:
-    model = _grown(source.model, dataset)
+    model = grown(source.model, dataset)
     if source.index is None or not isinstance(model.network, Retriever):
         return replace(source, model=model)
     index = source.index.copy()

@@ -10,7 +10,7 @@ from typing import Any
 from shortlist.bundle import read_bundle
 from shortlist.contracts import Trainable
 from shortlist.data.dataset import Dataset
-from shortlist.data.grow import as_grown, with_events
+from shortlist.data.grow import with_events
 from shortlist.fitting import fit
 from shortlist.growth import grown
 from shortlist.model import Model
@@ -55,7 +55,7 @@ def fit_partial(
     events, and trees are grown anew from the new ones.
     """
     dataset = with_events(model.dataset, events, items=items, users=users, format=format)
-    return _fitted_on(model, dataset, validation, training, (), 0, run_dir, show)
+    return _fitted_on(model, dataset, training, run_dir, show, validation=validation)
 
 
 def resume(
@@ -77,23 +77,14 @@ def resume(
     dataset = with_events(recommender.dataset, events, items=items, users=users, format=format)
     folder = None if run_dir is None else Path(run_dir)
     models = [
-        _fitted_on(
-            source.model,
-            dataset,
-            None,
-            training,
-            (),
-            0,
-            None if folder is None else folder / f"retriever_{place}",
-            show,
-        )
+        _fitted_on(source.model, dataset, training, None if folder is None else folder / f"retriever_{place}", show)
         for place, source in enumerate(funnel.sources, start=1)
     ]
     ranker = funnel.ranker
     if ranker is not None:
-        before = [_before(source.model, dataset) for source in funnel.sources] if ranker.catalogue.evidence else []
+        before = [grown(source.model, dataset) for source in funnel.sources] if ranker.catalogue.evidence else []
         where = None if folder is None else folder / "ranker"
-        ranker = _fitted_on(ranker, dataset, None, training, before, funnel.candidates, where, show)
+        ranker = _fitted_on(ranker, dataset, training, where, show, sources=before, candidates=funnel.candidates)
     settings = [source.index_settings for source in funnel.sources if source.index_settings is not None]
     renewed = Recommender(
         models,
@@ -113,12 +104,13 @@ def resume(
 def _fitted_on(
     model: Model,
     dataset: Dataset,
-    validation: Dataset | None,
     training: Training | None,
-    sources: Sequence[Model],
-    candidates: int,
     run_dir: str | Path | None,
     show: bool,
+    *,
+    validation: Dataset | None = None,
+    sources: Sequence[Model] = (),
+    candidates: int = 200,
 ) -> Model:
     """``model`` fitted on the own events of ``dataset``, from where it stood."""
     if model.settings.sampling is None:
@@ -129,13 +121,8 @@ def _fitted_on(
         validation=validation,
         training=training if training is not None else model.training,
         candidates_from=list(sources) or None,
-        candidates=candidates or 200,
+        candidates=candidates,
         initial=model if isinstance(model.network, Trainable) else None,
         run_dir=run_dir,
         show=show,
     )
-
-
-def _before(model: Model, dataset: Dataset) -> Model:
-    """The model as it was, for the users and items of ``dataset``."""
-    return grown(model, as_grown(model.dataset, dataset))
