@@ -126,17 +126,26 @@ class Funnel:
 
     @torch.inference_mode()
     def shortlist(
-        self, requests: Requests, *, k: int, filter: Filter | None = None, selection: Selection | None = None
+        self,
+        requests: Requests,
+        *,
+        k: int,
+        filter: Filter | None = None,
+        selection: Selection | None = None,
+        candidates: int | None = None,
     ) -> Stages:
-        """The ``k`` best items (B, k) of B requests, after each step; ``selection`` is this call's last step.
+        """The ``k`` best items (B, k) of B requests, after each step.
 
-        The filter acts inside the search, before its cut.
+        ``selection`` and ``candidates`` are this call's own. The filter acts inside the search, before its cut.
         """
+        candidates = self.candidates if candidates is None else candidates
+        if candidates < 1:
+            raise RequestError(f"candidates is {candidates}. It is a whole number from 1.")
         lap = _Laps()
         last = self.selection if selection is None else selection
-        depth = k if self.ranker is None else max(k, self.candidates)
+        depth = k if self.ranker is None else max(k, candidates)
         if last.is_active:
-            depth = max(POOL * k, self.candidates)
+            depth = max(POOL * k, candidates)
         retrieved = self.retrieve(requests, depth, filter=filter, lap=lap)
         ranked = self._ranked(requests, retrieved, depth if last.is_active else k)
         if self.ranker is not None:

@@ -61,7 +61,7 @@ def encode_query(
     asked: tuple[Id | None, ...] = tuple(users) if users is not None else () if fresh is None else fresh.user_ids
     if fresh is not None:
         fresh.check_owners(asked)
-    features = _context(dataset, context, len(asked))
+    features = encode_context(dataset, context, len(asked))
     listed, unknown_listed = _known_items(dataset, items)
     denied, unknown_denied = _known_items(dataset, exclude)
     unknown = tuple(dict.fromkeys([*(() if fresh is None else fresh.unknown_items), *unknown_listed, *unknown_denied]))
@@ -71,7 +71,8 @@ def encode_query(
         mask[listed[0]] = True if allowed is None else allowed[listed[0]]
     for start in range(0, len(asked), block):
         user_ids = asked[start : start + block]
-        requests, seen = _histories(dataset, user_ids, fresh, history)
+        rows = _encode(dataset.encoders.users.encode, user_ids)
+        requests, seen = histories(dataset, rows, None if fresh is None else fresh.of(user_ids), history)
         if features is not None:
             requests = replace(requests, context=features.take(torch.arange(start, start + len(user_ids))))
         lists = [seen] if exclude_seen else []
@@ -85,14 +86,20 @@ def encode_selection(diversity: float, caps: Mapping[str, int], values: Callable
     return Selection(diversity, tuple(Cap(column, most, values(column)) for column, most in caps.items()))
 
 
-def _histories(
-    dataset: Dataset, user_ids: tuple[Id | None, ...], fresh: _Events | None, history: int
-) -> tuple[Requests, Tensor]:
-    """The requests of ``user_ids`` (B,) and all items (B, X) they have met."""
-    users = _encode(dataset.encoders.users.encode, user_ids)
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """Known fresh events of B requests, each request's oldest first."""
+
+    owner: Tensor  # (N,) which of the B
+    items: Tensor  # (N,)
+    times: Tensor | None  # (N,) seconds since 1970; None: after all that is stored
+
+
+def histories(dataset: Dataset, users: Tensor, fresh: Fresh | None, history: int) -> tuple[Requests, Tensor]:
+    """The requests of ``users`` (B,), by index, and all items (B, X) they have met."""
     events = dataset.events.take_rows(users)
     if fresh is not None:
-        events = _extend(events, fresh, user_ids)
+        events = _extend(events, fresh)
     liked = events.positives()
     requests = make_requests(liked, rows=torch.arange(len(users)), stops=liked.offsets[1:], history=history)
     features = None if dataset.user_features is None else dataset.user_features.take(users)
@@ -140,33 +147,37 @@ class _Events:
             )
         self.owners = [asked[0]] * len(self.owners)
 
+    def of(self, user_ids: tuple[Id | None, ...]) -> Fresh:
+        """Those of the given users."""
+        place = {None if user is None else str(user): position for position, user in enumerate(user_ids)}
+        owner = torch.tensor(
+            [place.get(None if user is None else str(user), -1) for user in self.owners], dtype=torch.int64
+        )
+        wanted = owner >= 0
+        return Fresh(owner[wanted], self.items[wanted], None if self.times is None else self.times[wanted])
 
-def _extend(stored: Interactions, fresh: _Events, user_ids: tuple[Id | None, ...]) -> Interactions:
+
+def _extend(stored: Interactions, fresh: Fresh) -> Interactions:
     """The stored events of B requests with the fresh ones added: in time order where both have times, else at the end."""
-    place = {None if user is None else str(user): position for position, user in enumerate(user_ids)}
-    owner = torch.tensor(
-        [place.get(None if user is None else str(user), -1) for user in fresh.owners], dtype=torch.int64
-    )
-    wanted = owner >= 0
-    added = int(wanted.sum())
-    items = torch.cat((stored.items, fresh.items[wanted].to(stored.items.dtype)))
-    row = torch.cat((stored.rows(), owner[wanted]))
+    items = torch.cat((stored.items, fresh.items.to(stored.items.dtype)))
+    row = torch.cat((stored.rows(), fresh.owner))
     order, times = torch.arange(len(items)), None
     if stored.times is not None:
         newest = stored.times.max() if len(stored) else torch.tensor(0)
-        times = torch.cat((stored.times, newest.expand(added) if fresh.times is None else fresh.times[wanted]))
+        times = torch.cat((stored.times, newest.expand(len(fresh.items)) if fresh.times is None else fresh.times))
         order = torch.argsort(times, stable=True) if fresh.times is not None else order
     order = order[torch.argsort(row[order], stable=True)]
+    liked = torch.ones(len(fresh.items), dtype=torch.bool)
     return Interactions(
-        running_total(torch.bincount(row, minlength=len(user_ids))),
+        running_total(torch.bincount(row, minlength=stored.num_rows)),
         items[order],
         stored.num_items,
         None if times is None else times[order],
-        liked=None if stored.liked is None else torch.cat((stored.liked, torch.ones(added, dtype=torch.bool)))[order],
+        liked=None if stored.liked is None else torch.cat((stored.liked, liked))[order],
     )
 
 
-def _context(dataset: Dataset, context: Any, rows: int) -> Features | None:
+def encode_context(dataset: Dataset, context: Any, rows: int) -> Features | None:
     """Context features of each request: one mapping for all of them, or a frame with a row for each."""
     import polars as pl
 
@@ -212,7 +223,10 @@ def _frame(value: Any, name: str) -> pl.DataFrame:
 
         if not all(isinstance(row, Mapping) for row in value):
             raise RequestError(f"{name} takes a frame or a list of mappings, such as [{{'item_id': 'i1'}}].")
-        return pl.DataFrame(list(value))
+        try:
+            return pl.DataFrame(list(value))
+        except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+            raise RequestError(f"{name} cannot be read as a table: {error}. A column's values are of one kind.") from error
     return read_table(value, name=name).frame
 
 

@@ -14,8 +14,8 @@ import polars as pl
 import torch
 
 from shortlist.answers import Answer, answer_frame, items_frame, served_from
+from shortlist.asking import Ask, encode_asks
 from shortlist.bundle import Bundle, write_bundle
-from shortlist.contracts import Candidates, CandidateSource, Filter, Requests
 from shortlist.data.attributes import allowed_items, item_values
 from shortlist.data.dataset import Dataset
 from shortlist.data.grow import as_grown, with_items
@@ -25,8 +25,9 @@ from shortlist.explaining import explanation
 from shortlist.funnel import Funnel
 from shortlist.index import AnyIndex
 from shortlist.model import Model
-from shortlist.query import encode_query, encode_selection
+from shortlist.query import Query, encode_query, encode_selection
 from shortlist.refreshing import refreshed
+from shortlist.similar import Similar
 from shortlist.storing import funnel_from_bundle, funnel_to_parts
 from shortlist.vocabulary import Id
 
@@ -75,6 +76,7 @@ class Recommender:
         self._newest = float(times.max()) if times is not None and len(times) else None
         self._allowed = lru_cache(MOST_KEPT)(partial(allowed_items, history))  # conditions come again and again
         self._values = lru_cache(MOST_KEPT)(partial(item_values, history))
+        self._similar = Similar(funnel)
 
     def recommend(
         self,
@@ -87,6 +89,7 @@ class Recommender:
         where: str | None = None,
         exclude_seen: bool = True,
         context: Any = None,
+        candidates: int | None = None,
         diversity: float | None = None,
         caps: Mapping[str, int] | None = None,
     ) -> pl.DataFrame:
@@ -99,10 +102,10 @@ class Recommender:
         eligible. ``source`` is "model" (a known user), "session" (events alone), "features" or "popularity" (nothing is
         known). Ids that no vocabulary has are left out with a warning that counts them.
 
-        ``diversity`` (0 to 1) weighs against items that are like those above them, and then ``score`` is what
+        ``candidates`` is how many are found and re-ranked. ``diversity`` (0 to 1) weighs against items that are like those above them, and then ``score`` is what
         :func:`~shortlist.diversity.select` says. ``caps={"category": 2}`` lets at most two items of one value into the
-        answer, which is shorter where the candidates have no others. Both choose among the candidates, in the end;
-        None is the recommender's own default.
+        answer, which is shorter where the candidates have no others. Both choose among the candidates, in the end.
+        None, of each of these, is the recommender's own default.
         """
         answers = list(
             self.answers(
@@ -114,6 +117,7 @@ class Recommender:
                 where=where,
                 exclude_seen=exclude_seen,
                 context=context,
+                candidates=candidates,
                 diversity=diversity,
                 caps=caps,
             )
@@ -137,6 +141,7 @@ class Recommender:
         where: str | None = None,
         exclude_seen: bool = True,
         context: Any = None,
+        candidates: int | None = None,
         diversity: float | None = None,
         caps: Mapping[str, int] | None = None,
         block: int = 1024,
@@ -151,7 +156,6 @@ class Recommender:
             raise RequestError("Nothing to recommend for: give users, events, or both.")
         if isinstance(users, str | bytes):
             raise RequestError(f"users takes a list of ids; found the text {users!r}. Put it in a list.")
-        selection = self._selection(diversity, caps)
         for query in encode_query(
             self.dataset,
             users=users,
@@ -164,9 +168,20 @@ class Recommender:
             history=self.funnel.history,
             block=block,
         ):
-            stages = self.funnel.shortlist(query.requests, k=k, filter=query.filter, selection=selection)
-            served = self.funnel.can_serve(query.requests)
-            yield Answer(query, stages, served_from(query.requests, served, self.dataset))
+            yield self._answer(query, k, selection=self._selection(diversity, caps), candidates=candidates)
+
+    def answer_asks(self, asks: Sequence[Ask], *, k: int) -> tuple[Answer, tuple[tuple[Id, ...], ...]]:
+        """The ``k`` best of each of ``asks`` as one batch, and of each the ids that are not known: what a service answers with."""
+        query, unknown = encode_asks(self.dataset, asks, history=self.funnel.history)
+        return self._answer(query, k), unknown
+
+    def _answer(
+        self, query: Query, k: int, *, selection: Selection | None = None, candidates: int | None = None
+    ) -> Answer:
+        stages = self.funnel.shortlist(
+            query.requests, k=k, filter=query.filter, selection=selection, candidates=candidates
+        )
+        return Answer(query, stages, served_from(query.requests, self.funnel.can_serve(query.requests), self.dataset))
 
     def _selection(self, diversity: float | None, caps: Mapping[str, int] | None) -> Selection:
         """The last step of a call: the default's parts where the call has none."""
@@ -190,20 +205,8 @@ class Recommender:
         return frame.select("item_id", titles, contribution="score")
 
     def similar_items(self, item: Id, *, k: int = 10) -> pl.DataFrame:
-        """The ``k`` items nearest to ``item``: by the cosine of the first retriever's vectors, or by what a session of it gets."""
-        index = _index_of(self.dataset, item)
-        itself = Filter(exclude=torch.tensor([[index]]))
-        embedding = self.funnel.embedding
-        if embedding is not None:
-            unit = torch.nn.functional.normalize(embedding.vectors(), dim=1)
-            found = Candidates.top(torch.cat((torch.zeros(1), unit @ unit[index - 1]))[None], k, itself)
-        else:
-            network = self.funnel.retriever.network
-            assert isinstance(network, CandidateSource)
-            session = Requests(
-                torch.zeros(1, dtype=torch.int64), torch.tensor([[index]]), torch.ones(1, dtype=torch.int64)
-            )
-            found = network.search(session, k, filter=itself)
+        """The ``k`` items nearest to ``item``, see :class:`~shortlist.similar.Similar`: item_id and score."""
+        found = self._similar(_index_of(self.dataset, item), k)
         return items_frame(found, self.dataset.encoders)
 
     def score(self, pairs: Any) -> pl.DataFrame:

@@ -120,7 +120,7 @@ class ALSNetwork(nn.Module):
         """Whether each history (B,) has an item that somebody liked in training."""
         if requests.history is None:
             return torch.zeros(len(requests), dtype=torch.bool, device=self.item_factors.device)
-        return self.item_factors.any(1)[requests.history].any(1)
+        return self.item_factors[requests.history].any(2).any(1)
 
     def _answer(self, liked: Ragged, factors: Tensor, gram: Tensor) -> Tensor:
         """Solve one side (R, D), given the other side's ``factors`` and their ``gram``; a row that likes nothing is 0."""

@@ -119,7 +119,8 @@ class ItemKNNNetwork(nn.Module):
         """Whether each history (B,) has an item that is some item's neighbour."""
         if requests.history is None:
             return torch.zeros(len(requests), dtype=torch.bool, device=self.offsets.device)
-        return (self.offsets.diff() > 0)[requests.history].any(1)
+        first = requests.history
+        return (self.offsets[first + 1] > self.offsets[first]).any(1)
 
     def _scores(self, history: Tensor | None, num_requests: int) -> Tensor:
         """Sums of similarities (b, I+1), -inf where there are none; an item that comes twice in a history counts once."""
