@@ -226,7 +226,9 @@ def _frame(value: Any, name: str) -> pl.DataFrame:
         try:
             return pl.DataFrame(list(value))
         except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
-            raise RequestError(f"{name} cannot be read as a table: {error}. A column's values are of one kind.") from error
+            raise RequestError(
+                f"{name} cannot be read as a table: {error}. A column's values are of one kind."
+            ) from error
     return read_table(value, name=name).frame
 
 

@@ -13,6 +13,7 @@ from shortlist.cli.judging import evaluate, report
 from shortlist.cli.options import as_json_option, choice_options, read_caps, table_options
 from shortlist.cli.printing import print_frame, print_json
 from shortlist.cli.renewing import refresh
+from shortlist.cli.serving import serve
 from shortlist.errors import DataError, RequestError, SettingsError, ShortlistError, ShortlistWarning
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def app() -> None:
 app.add_command(evaluate)
 app.add_command(report)
 app.add_command(refresh)
+app.add_command(serve)
 
 
 @app.command()
@@ -229,17 +231,6 @@ def score(bundle: str, rows: str, file_format: str | None, out: Path) -> None:
     predicted = Model.load(bundle).predict(frame)
     write_frame(frame.with_columns(prediction=predicted.numpy()), out)
     click.echo(f"Wrote {len(frame):,} rows to {out}.", err=True)
-
-
-@app.command()
-@click.argument("bundle")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=8000, show_default=True)
-def serve(bundle: str, host: str, port: int) -> None:
-    """Answer HTTP requests with the recommender saved as BUNDLE."""
-    from shortlist.service import serve as run_server
-
-    run_server(bundle, host=host, port=port)
 
 
 @app.command()

@@ -1,15 +1,6 @@
-"""The recommender behind HTTP."""
+"""The recommender behind HTTP: the freshest events, several processes, and never down for a new bundle."""
 
-from __future__ import annotations
+from shortlist.service.settings import ServiceSettings
+from shortlist.service.workers import serve
 
-from pathlib import Path
-
-
-def serve(bundle: str | Path, *, host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Load ``bundle`` and answer HTTP requests until told to stop."""
-    import uvicorn
-
-    from shortlist.service.app import create_app
-    from shortlist.workflow import load
-
-    uvicorn.run(create_app(load(bundle)), host=host, port=port, log_level="info")
+__all__ = ["ServiceSettings", "serve"]

@@ -1,102 +1,85 @@
-"""HTTP requests to the recommender's answers and back."""
+"""The web application: which route is whose, who may use it, and what happens between start and stop."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-import msgspec
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shortlist.errors import ShortlistError
-from shortlist.service.messages import ErrorResponse, RankedItem, RecommendRequest, RecommendResponse
-
-if TYPE_CHECKING:
-    from shortlist.recommender import Recommender
-
-MOST_ITEMS = 500  # k
-MOST_EVENTS = 1_000
-MOST_BYTES = 64 * 1024
-
-_decoder = msgspec.json.Decoder(RecommendRequest)
-_encoder = msgspec.json.Encoder()
+from shortlist.service.access import Right
+from shortlist.service.desk import Desk
+from shortlist.service.envelope import Envelope
+from shortlist.service.openapi import document
+from shortlist.service.requests import HANDLED, Endpoint, on_error, respond
+from shortlist.service.settings import ServiceSettings
 
 
-def create_app(recommender: Recommender) -> Starlette:
-    """The web application that answers with ``recommender``."""
+def create_app(settings: ServiceSettings) -> Starlette:
+    """The application that serves ``settings.bundle``; it is loaded here, so that what is wrong with it is said at once."""
+    return application(Desk(settings))
 
-    async def recommend(request: Request) -> Response:
-        body = await request.body()
-        if len(body) > MOST_BYTES:
-            return _error(413, f"The body has {len(body)} bytes; at most {MOST_BYTES} are read.")
-        try:
-            asked = _decoder.decode(body)
-        except msgspec.DecodeError as error:
-            return _error(400, f"{error}.")
-        if not 1 <= asked.k <= MOST_ITEMS:
-            return _error(400, f"k is {asked.k}. It is a whole number from 1 to {MOST_ITEMS}.")
-        if len(asked.events) > MOST_EVENTS:
-            return _error(
-                400, f"There are {len(asked.events)} events; at most {MOST_EVENTS} are read. Send the latest."
-            )
-        try:
-            return _json(200, await run_in_threadpool(answer, recommender, asked))
-        except ShortlistError as error:
-            return _error(400, str(error))
+
+def application(desk: Desk) -> Starlette:
+    """The application of an open service desk."""
 
     async def live(_: Request) -> Response:
-        return _json(200, {"status": "live"})
+        return respond({"status": "live"})
 
-    async def ready(_: Request) -> Response:
-        return _json(
-            200, {"status": "ready", "model": recommender.funnel.retriever.name, "items": recommender.dataset.num_items}
-        )
+    async def specification(_: Request) -> Response:
+        return respond(document())
 
-    routes = [
-        Route("/recommend", recommend, methods=["POST"]),
-        Route("/health/live", live),
-        Route("/health/ready", ready),
+    open_to_all: list[tuple[str, str, Endpoint]] = [
+        ("GET", "/health/live", live),
+        ("GET", "/health/ready", desk.ready),
+        ("GET", "/openapi.json", specification),
     ]
-    return Starlette(routes=routes)
-
-
-def answer(recommender: Recommender, asked: RecommendRequest) -> RecommendResponse:
-    """The same as :meth:`Recommender.recommend` for one request."""
-    schema = recommender.dataset.schema
-    events = [
-        {schema.item_column: event.item_id}
-        | ({} if schema.sequence_id is None else {schema.sequence_id: asked.user_id})
-        | ({} if schema.timestamp is None or event.timestamp is None else {schema.timestamp: event.timestamp})
-        for event in asked.events
+    guarded: list[tuple[str, str, Endpoint, Right]] = [
+        ("POST", "/recommend", desk.recommend, "recommend"),
+        ("POST", "/rank", desk.rank, "recommend"),
+        ("GET", "/items/{item_id}/similar", desk.similar, "recommend"),
+        ("POST", "/events", desk.events, "write"),
+        ("PUT", "/items", desk.put_items, "write"),
+        ("DELETE", "/items/{item_id}", desk.delete_item, "write"),
+        ("GET", "/metrics", desk.figures, "admin"),
+        ("POST", "/admin/reload", desk.reload, "admin"),
+        ("POST", "/admin/rollback", desk.rollback, "admin"),
     ]
-    (found,) = recommender.answers(
-        [asked.user_id],
-        events=events or None,
-        k=asked.k,
-        items=asked.items,
-        exclude=asked.exclude,
-        where=asked.where,
-        exclude_seen=asked.exclude_seen,
-        context=asked.context,
-        diversity=asked.diversity,
-        caps=asked.caps,
+    routes = [_route(desk, method, path, endpoint, None) for method, path, endpoint in open_to_all]
+    routes += [_route(desk, method, path, endpoint, right) for method, path, endpoint, right in guarded]
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        desk.open()
+        try:
+            yield
+        finally:
+            desk.close()
+
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[Middleware(Envelope, metrics=desk.metrics)],
+        exception_handlers={**dict.fromkeys(HANDLED, on_error), 500: on_error},
     )
-    ranked = found.stages.ranked
-    valid = ranked.valid[0]
-    ids = recommender.dataset.encoders.items.decode(ranked.items[0][valid].numpy()).tolist()
-    scores = ranked.scores[0][valid].tolist()
-    titles = recommender.titles(ids)
-    items = [RankedItem(*row) for row in zip(ids, scores, range(1, len(ids) + 1), titles, strict=True)]
-    unknown = list(found.query.unknown_items)
-    return RecommendResponse(asked.user_id, items, found.sources[0], unknown, recommender.ages())
 
 
-def _json(status: int, values: object) -> Response:
-    return Response(_encoder.encode(values), status, media_type="application/json")
+def _route(desk: Desk, method: str, path: str, endpoint: Endpoint, right: Right | None) -> Route:
+    """A route that only those may use who have the right; None: everybody."""
 
+    async def guarded(request: Request) -> Response:
+        request.state.route = path
+        name, rights = desk.tokens.find(request.headers.get("authorization"))
+        request.state.bearer, request.state.rights = name, rights
+        if right is not None and right not in rights:
+            if name is None:
+                raise HTTPException(401, "A token is needed: Authorization: Bearer TOKEN.")
+            raise HTTPException(403, f"This token has no right to {right}.")
+        return await endpoint(request)
 
-def _error(status: int, message: str) -> Response:
-    return _json(status, ErrorResponse(message))
+    return Route(path, guarded, methods=[method])

@@ -1,0 +1,65 @@
+"""Around every request: an id, a line in the log, its time, and headers; no answer is without them."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shortlist.service.metrics import Metrics
+
+log = logging.getLogger("shortlist.service.requests")
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+class Envelope:
+    """The application within it finds the id as ``request.state.request_id``, and says who asks as ``state.bearer``."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            seconds = time.perf_counter() - started
+            route = state.get("route", "none")
+            self._metrics.requests.labels(route, status).inc()
+            self._metrics.seconds.labels(route).observe(seconds)
+            if status == 429:
+                self._metrics.shed.inc()
+            if log.isEnabledFor(logging.INFO):
+                log.info(
+                    "request",
+                    extra={
+                        "request_id": request_id,
+                        "method": scope["method"],
+                        "route": route,
+                        "status": status,
+                        "ms": round(1e3 * seconds, 2),
+                        "bearer": state.get("bearer"),
+                    },
+                )

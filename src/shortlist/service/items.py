@@ -1,0 +1,92 @@
+"""Changes of items, as a service is told them, to a recommender that knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from shortlist.data.dataset import Dataset
+from shortlist.errors import DataError, RequestError, ShortlistError
+from shortlist.recommender import Recommender
+from shortlist.service.generation import Generation
+from shortlist.service.state import ItemChange, State
+
+KEPT_S = 7 * 86_400  # changes older than a bundle by this are taken as known to its table of items
+
+
+def changes_to_apply(state: State, generation: Generation) -> list[ItemChange]:
+    """The changes that a generation does not know, the last one of each item, by revision.
+
+    Those said a week or more before the items of the bundle were indexed are left out: its table of items knows better.
+    """
+    last: dict[str, ItemChange] = {}
+    since = generation.recommender.made.indexed or 0.0
+    for change in state.item_changes(after=generation.revision):
+        if generation.revision or change.received > since - KEPT_S:
+            last[change.item_id] = change
+    return sorted(last.values(), key=lambda change: change.revision)
+
+
+def with_changes(
+    recommender: Recommender, changes: Sequence[ItemChange]
+) -> tuple[Recommender, list[tuple[ItemChange, str]]]:
+    """The recommender with all changes; those that do not fit it (a bundle of other columns) are left out and told why."""
+    try:
+        return _changed(recommender, changes), []
+    except ShortlistError as error:
+        if len(changes) == 1:
+            return recommender, [(changes[0], str(error))]
+    wrong: list[tuple[ItemChange, str]] = []
+    for change in changes:
+        recommender, problem = with_changes(recommender, [change])
+        wrong += problem
+    return recommender, wrong
+
+
+def rows_of(recommender: Recommender, items: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """The checked rows of PUT /items by the ids of their items; a row that could not be used is a :class:`DataError`."""
+    column = recommender.dataset.schema.item_column
+    ids = [row.get(column) for row in items]
+    for place, item in enumerate(ids):
+        if isinstance(item, bool) or not isinstance(item, int | str) or item == "":
+            raise RequestError(f"items[{place}] has no {column!r}. Each row names its item by a number or a text.")
+    if len(set(map(str, ids))) < len(ids):
+        raise RequestError("An item comes twice in one call. Give each once.")
+    _check(recommender.dataset, items, ids)
+    return [(str(item), dict(row)) for item, row in zip(ids, items, strict=True)]
+
+
+def _check(dataset: Dataset, items: Sequence[Mapping[str, Any]], ids: Sequence[Any]) -> None:
+    """Refuse rows that a recommender could not be refreshed with."""
+    schema, encoders = dataset.schema, dataset.encoders
+    stated = [feature.name for feature in schema.of("item")] + ([] if schema.title is None else [schema.title])
+    for place, row in enumerate(items):
+        missing = [name for name in stated if name not in row]
+        if missing:
+            raise RequestError(
+                f"items[{place}] lacks columns that the items had: {', '.join(missing)}. Give null where one is not known."
+            )
+    texts = [item for item in ids if isinstance(item, str) and not item.lstrip("-").isdecimal()]
+    if texts and encoders.items.is_integer and dataset.num_items:
+        raise RequestError(f"The item {texts[0]!r} is named by a text, and the ids known so far are whole numbers.")
+    if encoders.item_features is not None:
+        encoders.item_features.encode(_frame(items))
+
+
+def _changed(recommender: Recommender, changes: Sequence[ItemChange]) -> Recommender:
+    rows = [change.columns for change in changes if change.columns is not None]
+    gone = [change.item_id for change in changes if change.columns is None]
+    known = recommender.dataset.encoders.items.encode(gone).tolist() if gone else []
+    remove = [item for item, index in zip(gone, known, strict=True) if index]
+    if not rows and not remove:
+        return recommender
+    return recommender.refresh(_frame(rows) if rows else None, remove=remove)
+
+
+def _frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    try:
+        return pl.DataFrame(list(rows), infer_schema_length=None)
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"The items are no table: {error}. The values of a column are of one kind.") from error

@@ -1,0 +1,142 @@
+"""Requests to their turn: plain ones together, in batches, by the event loop itself; others alone, in a thread.
+
+A batch is what has come while the last one was answered, so that nobody waits for company: one request at a time is
+answered at once, and many share what a call of the networks costs however few it is for. Whoever comes when too many
+wait is told to come again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
+Result = TypeVar("Result")
+
+
+class Busy(Exception):
+    """More wait already than is sensible."""
+
+
+class Late(Exception):
+    """An answer has taken too long."""
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[Asked, Answered]):
+    asked: Asked
+    kind: object
+    answered: asyncio.Future[Answered]
+
+
+class FastLane(Generic[Asked, Answered]):
+    """Requests of one kind, as ``kind`` says, are answered together by ``answer``, oldest first."""
+
+    def __init__(
+        self,
+        answer: Callable[[Sequence[Asked]], Sequence[Answered]],
+        *,
+        kind: Callable[[Asked], object],
+        most_waiting: int,
+        most_together: int,
+    ) -> None:
+        self._answer, self._kind = answer, kind
+        self._most_waiting, self._most_together = most_waiting, most_together
+        self._waiting: deque[_Waiting[Asked, Answered]] = deque()
+        self._is_called = False
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    async def ask(self, asked: Asked) -> Answered:
+        """The answer, when its turn has come; :class:`Busy` where too many wait already."""
+        if len(self._waiting) >= self._most_waiting:
+            raise Busy
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(asked, self._kind(asked), loop.create_future())
+        self._waiting.append(waiting)
+        if not self._is_called:
+            self._is_called = True
+            loop.call_soon(self._next_batch)
+        return await waiting.answered
+
+    def _next_batch(self) -> None:
+        batch = self._taken()
+        if self._waiting:  # after whatever else the loop has to do
+            asyncio.get_running_loop().call_soon(self._next_batch)
+        else:
+            self._is_called = False
+        if not batch:
+            return
+        try:
+            answers = self._answer([each.asked for each in batch])
+        except Exception as error:
+            self._one_by_one(batch, error)
+            return
+        for each, answer in zip(batch, answers, strict=True):
+            if not each.answered.done():  # the client may have gone
+                each.answered.set_result(answer)
+
+    def _taken(self) -> list[_Waiting[Asked, Answered]]:
+        """The oldest one that is still wanted, with as many of its kind as may go together."""
+        batch: list[_Waiting[Asked, Answered]] = []
+        others: list[_Waiting[Asked, Answered]] = []
+        while self._waiting and len(batch) < self._most_together:
+            each = self._waiting.popleft()
+            if each.answered.done():
+                continue
+            (batch if not batch or each.kind == batch[0].kind else others).append(each)
+        self._waiting.extendleft(reversed(others))
+        return batch
+
+    def _one_by_one(self, batch: list[_Waiting[Asked, Answered]], error: Exception) -> None:
+        """Of a batch that cannot be answered, answer those that can: one bad request fails alone."""
+        for each in batch:
+            if each.answered.done():
+                continue
+            if len(batch) == 1:
+                each.answered.set_exception(error)
+                continue
+            try:
+                each.answered.set_result(self._answer([each.asked])[0])
+            except Exception as own:
+                each.answered.set_exception(own)
+
+
+class SlowLane:
+    """Work that would hold up the event loop: in threads of its own, with a time limit for each piece."""
+
+    def __init__(self, threads: int, *, most_waiting: int, timeout_s: float) -> None:
+        self._most_waiting, self._timeout_s, self._count = most_waiting, timeout_s, 0
+        self._threads = ThreadPoolExecutor(threads, "shortlist-slow")
+
+    def __len__(self) -> int:
+        """How many wait or are answered."""
+        return self._count
+
+    async def do(self, work: Callable[[], Result]) -> Result:
+        """The result of ``work``; :class:`Busy` where too many wait already, :class:`Late` after the time limit."""
+        if self._count >= self._most_waiting:
+            raise Busy
+        self._count += 1
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        future.add_done_callback(self._done)
+        try:
+            return await asyncio.wait_for(future, self._timeout_s)
+        except TimeoutError as error:
+            raise Late from error
+
+    def close(self) -> None:
+        """End the threads when they are done with what they do."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _done(self, future: asyncio.Future[Result]) -> None:
+        self._count -= 1
+        if not future.cancelled():
+            future.exception()  # seen, also where nobody waits for it any more

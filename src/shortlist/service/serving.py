@@ -1,0 +1,179 @@
+"""Bundles and changes of items to the one generation that answers: loaded beside the old one, then swapped whole.
+
+Each process of a service has one. What another process, or another machine, has changed is followed by a thread of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from shortlist.errors import BundleError, RequestError, ShortlistError, StateError
+from shortlist.recommender import Recommender
+from shortlist.service.control import Control, ControlFile
+from shortlist.service.generation import Generation, load_generation, newest
+from shortlist.service.items import changes_to_apply, with_changes
+from shortlist.service.settings import ServiceSettings
+from shortlist.service.state import State
+
+log = logging.getLogger("shortlist.service")
+
+
+class Serving:
+    """The generation that answers, the one before it, and how they change."""
+
+    def __init__(self, settings: ServiceSettings, state: State) -> None:
+        """Load what is to be served now."""
+        self.settings, self.state = settings, state
+        self.swaps, self.refusals = 0, 0
+        self._control = ControlFile(settings.own_folder)
+        self._changing = threading.Lock()
+        self._wake, self._stopped = threading.Event(), threading.Event()
+        self._broken: set[str] = set()  # versions that cannot be loaded: not tried again and again
+        self.before: Generation | None = None
+        self.current = self._with_items(self._first())
+        self._thread = threading.Thread(target=self._follow, name="shortlist-following", daemon=True)
+
+    @property
+    def recommender(self) -> Recommender:
+        """The one that answers now; to be read once for each answer."""
+        return self.current.recommender
+
+    def start(self) -> None:
+        """Begin to follow what changes elsewhere."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it, and wait for what it is doing."""
+        self._stopped.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def look(self) -> None:
+        """Look for changes at once: one has just been made here."""
+        self._wake.set()
+
+    def reload(self, bundle: str | None) -> tuple[Generation, Generation]:
+        """Serve the bundle in a folder, or what was asked for at the start, read anew; also what served before.
+
+        It is loaded and warmed while the old one goes on; one that cannot be loaded is a :class:`BundleError`.
+        """
+        wanted = self.settings.bundle if bundle is None else Path(bundle)
+        path, version = newest(wanted, refused=self._refused() if bundle is None else ())
+        with self._changing:
+            before = self.current
+            if version != before.version:
+                self._swap(self._load(path, version))
+            refused = [each for each in self._refused() if each != version]
+            self._say(self.current, refused)
+            return self.current, before
+
+    def rollback(self) -> tuple[Generation, Generation]:
+        """Serve what served before; what serves now is refused from here on. Also what served until now."""
+        with self._changing:
+            if self.before is None:
+                raise RequestError("There is nothing to go back to: no other bundle has been served since the start.")
+            left = self.current
+            self._swap(self._with_items(self.before))
+            self._say(self.current, [*self._refused(), left.version])
+            return self.current, left
+
+    def _first(self) -> Generation:
+        """What the service served when it was stopped, if it is still there, else what it is asked for."""
+        control = self._control.read()
+        if control is not None and control.asked == str(self.settings.bundle.absolute()):
+            try:
+                path, version = newest(Path(control.bundle))
+                if version == control.version:
+                    return load_generation(path)
+            except BundleError as error:
+                log.warning("the bundle served last is not to be had", extra={"why": str(error)})
+        path, version = newest(self.settings.bundle, refused=self._refused())
+        generation = load_generation(path)
+        self._say(generation, self._refused())
+        return generation
+
+    def _load(self, path: Path, version: str) -> Generation:
+        try:
+            return self._with_items(load_generation(path))
+        except ShortlistError:
+            self._broken.add(version)
+            self.refusals += 1
+            raise
+
+    def _swap(self, generation: Generation) -> None:
+        self.before, self.current = self.current, generation
+        self.swaps += 1
+        log.info("swapped", extra={"version": generation.version, "before": self.before.version})
+
+    def _refused(self) -> list[str]:
+        control = self._control.read()
+        return [] if control is None else control.refused
+
+    def _say(self, generation: Generation, refused: list[str]) -> None:
+        """Tell the other processes, and the next start."""
+        asked = str(self.settings.bundle.absolute())
+        self._control.write(Control(asked, str(generation.bundle.absolute()), generation.version, refused))
+        self._control.news()
+
+    def _with_items(self, generation: Generation) -> Generation:
+        """The generation with the changes of items that it does not know; without a store, as it is."""
+        try:
+            revision = self.state.revision()
+            changes = changes_to_apply(self.state, generation)
+        except StateError as error:
+            log.warning("changes of items cannot be read", extra={"why": str(error)})
+            return generation
+        recommender, wrong = with_changes(generation.recommender, changes) if changes else (generation.recommender, [])
+        for change, why in wrong:
+            log.warning("a change of an item is left out", extra={"item": change.item_id, "why": why})
+        revision = max(revision, changes[-1].revision) if changes else revision
+        return replace(generation, recommender=recommender, revision=revision)
+
+    def _follow(self) -> None:
+        steps: list[Callable[[], None]] = [self._follow_control, self._follow_items]
+        if self.settings.watch:
+            steps.insert(1, self._follow_folder)
+        while not self._stopped.is_set():
+            for step in steps:
+                try:
+                    step()
+                except ShortlistError as error:
+                    log.warning("not followed", extra={"step": step.__name__.strip("_"), "why": str(error)})
+                except Exception:
+                    log.exception("not followed")
+            self._wake.wait(self.settings.poll_s)
+            self._wake.clear()
+
+    def _follow_control(self) -> None:
+        """Serve what another process says."""
+        control = self._control.news()
+        if control is None or control.version == self.current.version or control.version in self._broken:
+            return
+        with self._changing:
+            if self.before is not None and control.version == self.before.version:
+                self._swap(self._with_items(self.before))
+                return
+            path, version = newest(Path(control.bundle))
+            if version != control.version:
+                raise BundleError(f"{path} is not of the version {control.version} any more, but {version}.")
+            self._swap(self._load(path, version))
+
+    def _follow_folder(self) -> None:
+        """Serve a newer bundle that has come."""
+        path, version = newest(self.settings.bundle, refused=(*self._refused(), *self._broken))
+        if version == self.current.version or version in self._broken or version in self._refused():
+            return
+        with self._changing:
+            self._swap(self._load(path, version))
+            self._say(self.current, self._refused())
+
+    def _follow_items(self) -> None:
+        if self.state.revision() <= self.current.revision:
+            return
+        with self._changing:
+            self.current = self._with_items(self.current)
