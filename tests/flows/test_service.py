@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 import shortlist as sl
 from shortlist.recommender import Recommender
+from shortlist.service import ServiceSettings
 from shortlist.service.app import create_app
 
 
@@ -19,14 +20,17 @@ def recommender(shop_files: Any) -> Recommender:
 
 
 @pytest.fixture(scope="module")
-def client(recommender: Recommender) -> Iterator[TestClient]:
-    with TestClient(create_app(recommender)) as client:
+def client(shop_files: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    settings = ServiceSettings(bundle=shop_files.bundle, folder=tmp_path_factory.mktemp("service"), poll_s=0.02)
+    with TestClient(create_app(settings)) as client:
         yield client
 
 
 def test_health(client: TestClient) -> None:
     assert client.get("/health/live").json() == {"status": "live"}
-    assert client.get("/health/ready").json()["items"] == 160
+    ready = client.get("/health/ready").json()
+    assert ready["items"] == 160
+    assert ready["versions"]["index"] == f"{ready['versions']['model']}.0"
 
 
 def _requests(recommender: Recommender) -> list[dict[str, Any]]:
@@ -37,6 +41,7 @@ def _requests(recommender: Recommender) -> list[dict[str, Any]]:
         {"user_id": users[2], "items": items[10:40], "exclude": items[12:14]},
         {"user_id": users[3], "events": [{"item_id": items[5]}, {"item_id": items[6]}]},
         {"events": [{"item_id": items[7], "timestamp": 1_900_000_000}]},
+        {"user_id": users[5], "candidates": 5},
         {"user_id": users[4], "where": "price > 5", "diversity": 0.3, "caps": {"category": 2}},
         {"user_id": "never seen"},
         {"events": [{"item_id": "no such item"}]},
@@ -68,7 +73,7 @@ def test_the_source_says_what_an_answer_was_made_from(client: TestClient, recomm
     sources = [client.post("/recommend", json=body).json()["source"] for body in bodies]
     assert sources[0] == sources[3] == "model"
     assert sources[4] == "session"
-    assert sources[6] in ("features", "popularity")
+    assert sources[7] in ("features", "popularity")
 
 
 def test_unknown_items_are_reported(client: TestClient) -> None:
@@ -93,13 +98,16 @@ def test_fresh_events_change_the_answer(client: TestClient, recommender: Recomme
         (b"{", 400, "truncated"),
         (b"[]", 400, "Expected `object`"),
         (b'{"user": 1}', 400, "user"),
-        (b'{"k": 0, "events": []}', 400, "k is 0"),
-        (b'{"k": 501, "user_id": 1}', 400, "500"),
+        (b'{"k": 0, "events": []}', 400, "$.k"),
+        (b'{"k": 501, "user_id": 1}', 400, "<= 500"),
+        (b'{"events": [' + b'{"item_id":1},' * 1000 + b'{"item_id":1}]}', 400, "<= 1000"),
+        (b'{"events": [{"item_id": 1, "timestamp": 1700000000000}]}', 400, "timestamp"),
+        (b'{"user_id": "u", "candidates": 0}', 400, "candidates"),
         (b'{"user_id": "u", "context": {"device": "tv"}}', 400, "context"),
         (b'{"user_id": "u", "where": "prise < 3"}', 400, "Did you mean 'price'"),
-        (b'{"user_id": "u", "where": "' + b"price < 3 and " * 200 + b'true"}', 400, "at most 2,000"),
-        (b'{"user_id": "u", "diversity": 7}', 400, "from 0 to 1"),
-        (b'{"user_id": "u", "caps": {"brand": 0}}', 400, "whole number from 1"),
+        (b'{"user_id": "u", "where": "' + b"price < 3 and " * 200 + b'true"}', 400, "<= 2000"),
+        (b'{"user_id": "u", "diversity": 7}', 400, "<= 1.0"),
+        (b'{"user_id": "u", "caps": {"brand": 0}}', 400, ">= 1"),
         (b'{"user_id": "' + b"u" * 70_000 + b'"}', 413, "65536"),
     ],
 )
@@ -107,3 +115,18 @@ def test_bad_requests_are_told_what_is_wrong(client: TestClient, body: bytes, st
     answer = client.post("/recommend", content=body)
     assert answer.status_code == status
     assert words in answer.json()["error"]
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+
+def test_a_mistake_of_ours_is_told_without_its_insides(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("secret insides")
+
+    desk = client.app.state.desk  # type: ignore[attr-defined]
+    monkeypatch.setattr(type(desk.answering), "together", fail)
+    answer = client.post("/recommend", json={"user_id": "u"}, headers={"x-request-id": "mine-1"})
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert answer.json()["request_id"] == answer.headers["x-request-id"] == "mine-1"
+    assert client.get("/nothing").status_code == 404
+    assert client.get("/recommend").status_code == 405

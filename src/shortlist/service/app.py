@@ -61,12 +61,14 @@ def application(desk: Desk) -> Starlette:
         finally:
             desk.close()
 
-    return Starlette(
+    app = Starlette(
         routes=routes,
         lifespan=lifespan,
         middleware=[Middleware(Envelope, metrics=desk.metrics)],
-        exception_handlers={**dict.fromkeys(HANDLED, on_error), 500: on_error},
+        exception_handlers=dict.fromkeys(HANDLED, on_error),
     )
+    app.state.desk = desk
+    return app
 
 
 def _route(desk: Desk, method: str, path: str, endpoint: Endpoint, right: Right | None) -> Route:

@@ -8,9 +8,11 @@ import time
 import uuid
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shortlist.service.metrics import Metrics
+from shortlist.service.requests import on_error
 
 log = logging.getLogger("shortlist.service.requests")
 
@@ -33,17 +35,22 @@ class Envelope:
         request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        status = 500
+        status, is_begun = 500, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, is_begun = message["status"], True
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            log.exception("an answer failed", extra={"request_id": request_id})
+            if is_begun:
+                raise
+            await on_error(Request(scope), error)(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - started
             route = state.get("route", "none")

@@ -10,6 +10,7 @@ import polars as pl
 from shortlist.data.dataset import Dataset
 from shortlist.errors import DataError, RequestError, ShortlistError
 from shortlist.recommender import Recommender
+from shortlist.schema import Feature
 from shortlist.service.generation import Generation
 from shortlist.service.state import ItemChange, State
 
@@ -68,11 +69,29 @@ def _check(dataset: Dataset, items: Sequence[Mapping[str, Any]], ids: Sequence[A
             raise RequestError(
                 f"items[{place}] lacks columns that the items had: {', '.join(missing)}. Give null where one is not known."
             )
+        for feature in schema.of("item"):
+            _check_value(row[feature.name], feature, place)
     texts = [item for item in ids if isinstance(item, str) and not item.lstrip("-").isdecimal()]
     if texts and encoders.items.is_integer and dataset.num_items:
         raise RequestError(f"The item {texts[0]!r} is named by a text, and the ids known so far are whole numbers.")
     if encoders.item_features is not None:
         encoders.item_features.encode(_frame(items))
+
+
+def _check_value(value: Any, feature: Feature, place: int) -> None:
+    """Refuse a value of another kind than the feature's; a request names no files of this machine."""
+    wanted, is_right = {
+        "numeric": ("a number", isinstance(value, int | float)),
+        "categorical": ("a text or a number", isinstance(value, str | int | float)),
+        "text": ("a text", isinstance(value, str)),
+        "multi": ("a list, or a text", isinstance(value, list | str)),
+        "vector": ("a list of numbers", isinstance(value, list)),
+    }.get(
+        feature.kind,
+        (f"no {feature.kind}, which cannot be sent as JSON: refresh the bundle with a file instead", False),
+    )
+    if value is not None and not is_right:
+        raise RequestError(f"items[{place}].{feature.name} is {str(value)[:50]!r}. It takes {wanted}, or null.")
 
 
 def _changed(recommender: Recommender, changes: Sequence[ItemChange]) -> Recommender:

@@ -59,12 +59,13 @@ class FastLane(Generic[Asked, Answered]):
         if len(self._waiting) >= self._most_waiting:
             raise Busy
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(asked, self._kind(asked), loop.create_future())
+        answered: asyncio.Future[Answered] = loop.create_future()
+        waiting = _Waiting(asked, self._kind(asked), answered)
         self._waiting.append(waiting)
         if not self._is_called:
             self._is_called = True
             loop.call_soon(self._next_batch)
-        return await waiting.answered
+        return await answered
 
     def _next_batch(self) -> None:
         batch = self._taken()

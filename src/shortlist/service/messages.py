@@ -11,7 +11,7 @@ MOST_ITEMS = 500  # k
 MOST_EVENTS = 1_000
 MOST_CANDIDATES = 1_000
 
-Id = Annotated[int, Meta(ge=-(2**63), lt=2**63)] | Annotated[str, Meta(max_length=500)]
+Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[str, Meta(max_length=500)]
 Time = Annotated[int, Meta(ge=-(2**37), le=2**38)]  # seconds since 1970: what is beyond is in other units
 Ids = Annotated[list[Id], Meta(max_length=10_000)]
 

@@ -48,7 +48,7 @@ def _unknown(generation: Generation, user: Id, stored: list[StoredEvent]) -> lis
     """
     recommender = generation.recommender
     dataset = recommender.dataset
-    found = [(event.item_id, event.timestamp or int(event.received)) for event in stored]
+    found: list[tuple[Id, int]] = [(event.item_id, event.timestamp or int(event.received)) for event in stored]
     index = int(dataset.encoders.users.encode([user])[0])
     first, last = dataset.events.offsets[index : index + 2].tolist()
     if first == last:
