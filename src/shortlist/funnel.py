@@ -20,7 +20,7 @@ from shortlist.evaluation import Steps
 from shortlist.index import AnyIndex
 from shortlist.model import Model, pair_scores
 from shortlist.models.popularity import Popularity, PopularityNetwork
-from shortlist.sources import Lap, Source, evidence, evidence_width, fuse
+from shortlist.sources import Lap, Source, as_served, evidence, evidence_width, fuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ class Funnel:
         """The best ``k`` of the candidates in the ranker's order, or without one in theirs."""
         if self.ranker is None:
             return Candidates(candidates.items[:, :k], candidates.scores[:, :k])
-        network, known = self.ranker.network.eval(), requests.latest(self.ranker.history)
+        network, known = as_served(self.ranker.network), requests.latest(self.ranker.history)
         if isinstance(network, Ranker):
             scores = network.score(known, candidates)
         else:
@@ -224,7 +224,7 @@ class Funnel:
         """What the items are compared by, where they are."""
         if selection.diversity == 0:
             return None
-        network = None if self.embedding is None else self.embedding.network.eval()
+        network = None if self.embedding is None else as_served(self.embedding.network)
         if not isinstance(network, Retriever):
             raise RequestError(
                 "diversity compares item vectors, and no source has any. Add a retriever such as MF or TwoTower, or use caps."

@@ -71,8 +71,7 @@ def encode_query(
         mask[listed[0]] = True if allowed is None else allowed[listed[0]]
     for start in range(0, len(asked), block):
         user_ids = asked[start : start + block]
-        rows = _encode(dataset.encoders.users.encode, user_ids)
-        requests, seen = histories(dataset, rows, None if fresh is None else fresh.of(user_ids), history)
+        requests, seen = _histories(dataset, user_ids, fresh, history)
         if features is not None:
             requests = replace(requests, context=features.take(torch.arange(start, start + len(user_ids))))
         lists = [seen] if exclude_seen else []
@@ -86,20 +85,14 @@ def encode_selection(diversity: float, caps: Mapping[str, int], values: Callable
     return Selection(diversity, tuple(Cap(column, most, values(column)) for column, most in caps.items()))
 
 
-@dataclass(frozen=True, slots=True)
-class Fresh:
-    """Known fresh events of B requests, each request's oldest first."""
-
-    owner: Tensor  # (N,) which of the B
-    items: Tensor  # (N,)
-    times: Tensor | None  # (N,) seconds since 1970; None: after all that is stored
-
-
-def histories(dataset: Dataset, users: Tensor, fresh: Fresh | None, history: int) -> tuple[Requests, Tensor]:
-    """The requests of ``users`` (B,), by index, and all items (B, X) they have met."""
+def _histories(
+    dataset: Dataset, user_ids: tuple[Id | None, ...], fresh: _Events | None, history: int
+) -> tuple[Requests, Tensor]:
+    """The requests of ``user_ids`` (B,) and all items (B, X) they have met."""
+    users = _encode(dataset.encoders.users.encode, user_ids)
     events = dataset.events.take_rows(users)
     if fresh is not None:
-        events = _extend(events, fresh)
+        events = _extend(events, fresh, user_ids)
     liked = events.positives()
     requests = make_requests(liked, rows=torch.arange(len(users)), stops=liked.offsets[1:], history=history)
     features = None if dataset.user_features is None else dataset.user_features.take(users)
@@ -147,33 +140,29 @@ class _Events:
             )
         self.owners = [asked[0]] * len(self.owners)
 
-    def of(self, user_ids: tuple[Id | None, ...]) -> Fresh:
-        """Those of the given users."""
-        place = {None if user is None else str(user): position for position, user in enumerate(user_ids)}
-        owner = torch.tensor(
-            [place.get(None if user is None else str(user), -1) for user in self.owners], dtype=torch.int64
-        )
-        wanted = owner >= 0
-        return Fresh(owner[wanted], self.items[wanted], None if self.times is None else self.times[wanted])
 
-
-def _extend(stored: Interactions, fresh: Fresh) -> Interactions:
+def _extend(stored: Interactions, fresh: _Events, user_ids: tuple[Id | None, ...]) -> Interactions:
     """The stored events of B requests with the fresh ones added: in time order where both have times, else at the end."""
-    items = torch.cat((stored.items, fresh.items.to(stored.items.dtype)))
-    row = torch.cat((stored.rows(), fresh.owner))
+    place = {None if user is None else str(user): position for position, user in enumerate(user_ids)}
+    owner = torch.tensor(
+        [place.get(None if user is None else str(user), -1) for user in fresh.owners], dtype=torch.int64
+    )
+    wanted = owner >= 0
+    added = int(wanted.sum())
+    items = torch.cat((stored.items, fresh.items[wanted].to(stored.items.dtype)))
+    row = torch.cat((stored.rows(), owner[wanted]))
     order, times = torch.arange(len(items)), None
     if stored.times is not None:
         newest = stored.times.max() if len(stored) else torch.tensor(0)
-        times = torch.cat((stored.times, newest.expand(len(fresh.items)) if fresh.times is None else fresh.times))
+        times = torch.cat((stored.times, newest.expand(added) if fresh.times is None else fresh.times[wanted]))
         order = torch.argsort(times, stable=True) if fresh.times is not None else order
     order = order[torch.argsort(row[order], stable=True)]
-    liked = torch.ones(len(fresh.items), dtype=torch.bool)
     return Interactions(
-        running_total(torch.bincount(row, minlength=stored.num_rows)),
+        running_total(torch.bincount(row, minlength=len(user_ids))),
         items[order],
         stored.num_items,
         None if times is None else times[order],
-        liked=None if stored.liked is None else torch.cat((stored.liked, liked))[order],
+        liked=None if stored.liked is None else torch.cat((stored.liked, torch.ones(added, dtype=torch.bool)))[order],
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from shortlist.contracts import Candidates, CandidateSource, Filter, ItemIndex, Requests, Retriever
 from shortlist.errors import RequestError
@@ -59,7 +59,7 @@ class Source:
 
     def search(self, requests: Requests, k: int, *, filter: Filter | None = None, lap: Lap | None = None) -> Candidates:
         """The model's best ``k`` (B, k); ``lap`` is told the name of each step when it is done."""
-        network, requests = self.model.network.eval(), requests.latest(self.model.history)
+        network, requests = as_served(self.model.network), requests.latest(self.model.history)
         if isinstance(network, Retriever):
             assert self.index is not None
             queries = network.embed_requests(requests)
@@ -71,6 +71,11 @@ class Source:
         if lap is not None:
             lap("search")
         return found
+
+
+def as_served(network: nn.Module) -> nn.Module:
+    """The network, ready to answer; to say so to one that is takes as long as a layer."""
+    return network.eval() if network.training else network
 
 
 def evidence_width(num_sources: int) -> int:

@@ -166,8 +166,12 @@ class Overlay:
         exclude = self.main.find(filter.exclude)  # (B, X)
         known = (exclude < len(self.main.items)).sum(1)
         extra = torch.where(known > 0, 2 ** known.clamp(min=1).log2().ceil(), 0).to(torch.int64)
+        groups = sorted(set(extra.tolist()))
+        if len(groups) == 1:
+            (more,) = groups
+            return self._search_group(queries, k, filter, among, fetch=k + more, exclude=exclude if more else None)
         found = Candidates(torch.empty((len(queries), k), dtype=torch.int64), torch.empty((len(queries), k)))
-        for more in sorted(set(extra.tolist())):
+        for more in groups:
             rows = (extra == more).nonzero().squeeze(1)
             group_exclude = exclude[rows] if more else None
             part = self._search_group(queries[rows], k, filter.take(rows), among, fetch=k + more, exclude=group_exclude)
