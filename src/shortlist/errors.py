@@ -43,6 +43,18 @@ class MissingExtraError(ShortlistError):
     """An optional library is needed and not installed."""
 
 
+class StateError(ShortlistError):
+    """The durable state of the service cannot do what was asked; nothing of it was kept."""
+
+
+class StateFull(StateError):
+    """There is no room to store more: the disk, a quota or Redis's memory is full. Reading goes on."""
+
+
+class StateUnavailable(StateError):
+    """The state cannot be reached, is locked for too long, is damaged or no state of this kind."""
+
+
 class ShortlistWarning(UserWarning):
     """Something was dropped, clipped or replaced; the message counts it."""
 
