@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +142,62 @@ def one_thread() -> Iterator[None]:
     yield
     torch.set_num_threads(before[0])
     faiss.omp_set_num_threads(before[1])
+
+
+class RedisServer:
+    """A Redis or Valkey server on a port and in a folder of its own, durable, which can be killed and started again."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self.program = program
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *settings: str) -> None:
+        usual = ("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--dir", str(self.folder))
+        place = ("--port", str(self.port), "--bind", "127.0.0.1")
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self.program, *place, *usual, *settings], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        until = time.monotonic() + 20
+        while not self._answers():
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            assert time.monotonic() < until, (self.folder / "log").read_text()
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(100).startswith(b"+PONG")
+        except OSError:
+            return False
+
+    def end(self, how: signal.Signals = signal.SIGKILL) -> None:
+        if self.process is not None:
+            self.process.send_signal(how)
+            if how in (signal.SIGKILL, signal.SIGTERM):
+                self.process.wait(timeout=20)
+                self.process = None
+
+
+@pytest.fixture(scope="session")
+def make_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], RedisServer]]:
+    """Makes Redis servers, not started yet, that end with the tests; skips where there is no such program."""
+    pytest.importorskip("redis", reason="comes with the extra 'redis'")
+    programs = [found for name in ("redis-server", "valkey-server") if (found := shutil.which(name)) is not None]
+    if not programs:
+        pytest.skip("there is no redis-server or valkey-server on PATH; Debian's package is redis-server")
+    made: list[RedisServer] = []
+
+    def make() -> RedisServer:
+        made.append(RedisServer(programs[0], tmp_path_factory.mktemp("redis")))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.end()
