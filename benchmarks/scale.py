@@ -43,10 +43,10 @@ def catalogue(first: int, count: int, seed: int = 0) -> pl.DataFrame:
     )
 
 
-def make(num_items: int) -> sl.Dataset:
+def make(num_items: int, *, users: int = USERS) -> sl.Dataset:
     """Events of users who take four of five items from their own group, of popularity falling as 1 / rank."""
     draw = np.random.default_rng(0)
-    user = draw.integers(0, USERS, EVENTS)
+    user = draw.integers(0, users, EVENTS)
     own = np.where(draw.random(EVENTS) < 0.8, user % GROUPS, draw.integers(0, GROUPS, EVENTS))
     most = num_items // GROUPS
     rank = np.floor(np.exp(draw.random(EVENTS) * np.log(most))).astype(np.int64) - 1

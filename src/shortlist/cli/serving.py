@@ -12,7 +12,7 @@ import click
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8000, show_default=True)
 @click.option("--workers", default=1, show_default=True, help="Processes that share the port and the bundle's memory.")
-@click.option("--threads", type=int, help="Threads a process computes with.  [default: the cores, shared out]")
+@click.option("--threads", default=1, show_default=True, help="Threads that a process computes with.")
 @click.option(
     "--watch", is_flag=True, help="Serve newer bundles as they come to BUNDLE, or into it if it is a folder of them."
 )
@@ -32,7 +32,7 @@ def serve(
     host: str,
     port: int,
     workers: int,
-    threads: int | None,
+    threads: int,
     watch: bool,
     folder: Path | None,
     state: str | None,

@@ -26,7 +26,7 @@ class ServiceSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
-    threads: int | None = None  # that one worker computes with; None: the cores shared out among the workers
+    threads: int = 1  # that one worker computes with; more of them wait for each other where the cores have other work
     watch: bool = False
     folder: Path | None = None
     state: str | None = None

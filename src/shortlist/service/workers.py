@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shortlist.machine import cores
-from shortlist.service.generation import newest
 from shortlist.service.logs import log_to_stderr
 from shortlist.service.metrics import SHARED
 from shortlist.service.settings import ServiceSettings
@@ -24,7 +22,10 @@ _SETTINGS = "SHORTLIST_SERVICE"  # the variable by which a worker process is tol
 
 def serve(settings: ServiceSettings) -> None:
     """Answer HTTP requests until told to stop: SIGTERM and SIGINT let what is being answered end."""
+    os.environ["OMP_NUM_THREADS"] = str(settings.threads)  # before the libraries that read it when they are loaded
     import uvicorn
+
+    from shortlist.service.generation import newest
 
     newest(settings.bundle)
     options: dict[str, Any] = {
@@ -59,7 +60,7 @@ def _app(settings: ServiceSettings) -> Starlette:
 
     from shortlist.service.app import create_app
 
-    torch.set_num_threads(settings.threads or max(1, cores() // settings.workers))
+    torch.set_num_threads(settings.threads)
     return create_app(settings)
 
 
