@@ -103,8 +103,9 @@ class Page:
             "Page.navigate", {"url": "about:blank"}
         )  # from one place in a page to another nothing would be loaded
         self.wait("location.href === 'about:blank' && document.readyState === 'complete'")
-        self.call("Page.navigate", {"url": url})
-        self.wait("location.href !== 'about:blank' && document.readyState === 'complete'")
+        if url != "about:blank":
+            self.call("Page.navigate", {"url": url})
+            self.wait("location.href !== 'about:blank' && document.readyState === 'complete'")
 
     def resize(self, width: int, height: int = 900) -> None:
         """Give the page another size; a narrow one is a phone's."""

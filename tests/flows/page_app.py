@@ -112,9 +112,9 @@ class SmallService:
 
 
 @contextmanager
-def served(service: SmallService) -> Iterator[str]:
+def served(service: SmallService, *, port: int = 0) -> Iterator[str]:
     """The address of a server that answers with ``service`` while the block runs."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server(("127.0.0.1", port)) as listening:
         server = uvicorn.Server(uvicorn.Config(service.app(), log_level="warning", lifespan="off"))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()

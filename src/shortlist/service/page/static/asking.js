@@ -10,10 +10,10 @@ import { many } from "./words.js";
 /** Connect the fields. `changed` is called when somebody else asks, `refined(why)` otherwise, `add(id)` for an event. */
 export function startAsking({ changed, refined, add }) {
   const chooseUser = (id) => {
-    at("user").value = id;
-    if (state.user === id) return;
+    const isOther = state.user !== id;
     state.user = id;
-    changed();
+    showAsking();
+    if (isOther) changed();
   };
   combobox(at("user"), {
     label: "Users",

@@ -10,7 +10,7 @@ import { h, settled } from "./dom.js";
 export function combobox(input, { find, show, choose, typed = null, stays = false, first = false, label, none }) {
   const list = h("ul", { id: `${input.id}-list`, role: "listbox", "aria-label": label, hidden: true });
   const told = h("span", { class: "unseen", role: "status" });
-  let found = [], active = -1, asked = 0;
+  let found = [], foundFor = null, active = -1, asked = 0;
   input.setAttribute("role", "combobox");
   input.setAttribute("aria-autocomplete", "list");
   input.setAttribute("aria-controls", list.id);
@@ -37,23 +37,32 @@ export function combobox(input, { find, show, choose, typed = null, stays = fals
 
   async function look() {
     const number = ++asked;
+    const text = input.value.trim();
     let answer;
     try {
-      answer = await find(input.value.trim());
+      answer = await find(text);
     } catch (error) {
       if (number !== asked) return;
-      found = [];
+      [found, foundFor] = [[], null];
       list.replaceChildren(h("li", { class: "empty", role: "presentation" }, error.message));
       return open(document.activeElement === input);
     }
     if (number !== asked) return;
-    found = answer;
+    [found, foundFor] = [answer, text];
     const lines = found.map((one, place) => h("li", { id: `${list.id}-${place}`, role: "option", "aria-selected": "false" }, show(one)));
-    list.replaceChildren(...(lines.length ? lines : [h("li", { class: "empty", role: "presentation" }, none(input.value.trim()))]));
+    list.replaceChildren(...(lines.length ? lines : [h("li", { class: "empty", role: "presentation" }, none(text))]));
     told.textContent = `${found.length} found`;
     list.scrollTop = 0;
-    mark(first && input.value.trim() !== "" && found.length ? 0 : -1);
+    mark(first && text !== "" && found.length ? 0 : -1);
     open(document.activeElement === input);
+  }
+
+  async function enter() {
+    if (first && foundFor !== input.value.trim()) await look(); // typed faster than found
+    if (isOpen() && active >= 0) return pick(found[active]);
+    if (typed === null || input.value.trim() === "") return undefined;
+    open(false);
+    return typed(input.value.trim());
   }
 
   async function pick(one) {
@@ -79,11 +88,7 @@ export function combobox(input, { find, show, choose, typed = null, stays = fals
       mark(found.length ? (active + step + found.length + (active < 0 && step < 0 ? 1 : 0)) % found.length : -1);
     } else if (event.key === "Enter") {
       event.preventDefault();
-      if (isOpen() && active >= 0) pick(found[active]);
-      else if (typed !== null && input.value.trim() !== "") {
-        open(false);
-        typed(input.value.trim());
-      }
+      enter();
     } else if (event.key === "Escape" && (isOpen() || input.value !== "")) {
       event.stopPropagation();
       if (isOpen()) open(false);

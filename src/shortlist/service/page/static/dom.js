@@ -47,17 +47,20 @@ export function settled(work, milliseconds) {
   };
 }
 
-/** Arrows, Home and End move the focus among the elements that `find` lists; one of them is in the tab order. */
+/** Arrows, Home and End move the focus among the elements that `find` lists, one in each <li>; that line's are in the tab order. */
 export function arrows(container, find) {
-  const only = (chosen) => find().forEach((one) => (one.tabIndex = one === chosen ? 0 : -1));
+  const line = (one) => one.closest("li");
+  const only = (chosen) => find().forEach((one) => {
+    for (const each of [one, ...line(one).querySelectorAll("button")]) each.tabIndex = one === chosen ? 0 : -1;
+  });
   container.addEventListener("focusin", (event) => {
-    const here = find().find((one) => one.contains(event.target));
+    const here = find().find((one) => line(one).contains(event.target));
     if (here) only(here);
   });
   container.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     const all = find();
-    const place = all.findIndex((one) => one === document.activeElement);
+    const place = all.findIndex((one) => line(one).contains(document.activeElement));
     const next = { ArrowDown: place + 1, ArrowUp: place - 1, Home: 0, End: all.length - 1 }[event.key];
     if (place < 0 || next === undefined) return;
     event.preventDefault();

@@ -21,6 +21,7 @@ let answer = null; // what is shown, with the `asker` whose it is
 let changes = null; // against the answer before
 let undo = null;
 let running = null;
+let late = 0; // the timer of an answer that takes long
 
 /** Ask again. `why` heads what changed against the answer shown; null: it is another question, not to be compared. */
 async function refresh(why = null, undoing = null) {
@@ -31,7 +32,7 @@ async function refresh(why = null, undoing = null) {
   if (!isAsking()) return showNobody();
   const asker = state.mode === "user" ? `user ${state.user}` : "session";
   const body = question();
-  const late = setTimeout(() => wait(true), 150);
+  wait(true);
   const start = performance.now();
   try {
     const found = await ask("recommend", { body, signal });
@@ -47,15 +48,23 @@ async function refresh(why = null, undoing = null) {
   } catch (error) {
     if (error.name !== "AbortError") showTrouble(error);
   } finally {
-    clearTimeout(late);
     if (!signal.aborted) wait(false);
   }
 }
 
-function wait(isLong) {
-  at("progress").hidden = !isLong;
-  at("shortlist").setAttribute("aria-busy", String(isLong));
-  if (isLong && answer === null) at("answer").replaceChildren(h("div", { class: "skeleton" }, Array.from({ length: 8 }, () => h("i"))));
+/** Say that an answer is waited for, and show it once that takes long. */
+function wait(isWaiting) {
+  clearTimeout(late);
+  at("shortlist").setAttribute("aria-busy", String(isWaiting));
+  if (isWaiting) late = setTimeout(showWaiting, 150);
+  else at("progress").hidden = true;
+  at("shortlist").classList.remove("late");
+}
+
+function showWaiting() {
+  at("progress").hidden = false;
+  at("shortlist").classList.add("late");
+  if (answer === null) at("answer").replaceChildren(h("div", { class: "skeleton" }, Array.from({ length: 8 }, () => h("i"))));
 }
 
 function show() {

@@ -76,9 +76,10 @@ function drawSession() {
   const last = state.session.length - 1;
   const lines = state.session.map((id, place) => {
     const name = titleOf(id);
+    const tabindex = place === last ? "0" : "-1";
     const button = (drawing, words, work, isOff = false) =>
-      h("button", { class: "quiet", type: "button", "aria-label": words, title: words, disabled: isOff, onclick: work }, icon(drawing));
-    return h("li", { class: "event own", tabindex: place === last ? "0" : "-1", "data-place": place, "aria-keyshortcuts": "Alt+ArrowUp Alt+ArrowDown Delete" },
+      h("button", { class: "quiet", type: "button", tabindex, "aria-label": words, title: words, disabled: isOff, onclick: work }, icon(drawing));
+    return h("li", { class: "event own", tabindex, "data-place": place, "aria-keyshortcuts": "Alt+ArrowUp Alt+ArrowDown Delete" },
       picture(id),
       h("span", { class: "what" }, titled(id), hasTitle(id) && h("small", {}, id)),
       h("span", { class: "tools" },
