@@ -54,7 +54,7 @@ class Vocabulary:
     def _normal(self, outside_id: object) -> object:
         """Requests may write an integer id as text, and the reverse; both mean the same id."""
         if self.is_integer and isinstance(outside_id, str):
-            return int(outside_id) if outside_id.lstrip("-").isdecimal() else None
+            return int(outside_id) if outside_id.removeprefix("-").isdecimal() else None
         if not self.is_integer and isinstance(outside_id, int | np.integer):
             return str(outside_id)
         return outside_id

@@ -36,3 +36,7 @@ def test_ids_are_of_one_kind_and_come_once() -> None:
         Vocabulary([1, "a"])
     with pytest.raises(DataError, match="1 ids come again"):
         Vocabulary([1, 2, 1])
+
+
+def test_text_that_is_nearly_a_number_is_no_id_of_numbers() -> None:
+    assert Vocabulary([5, -5]).encode(["-5", "5", "--5", "-", "", "5-", "+5"]).tolist() == [2, 1, 0, 0, 0, 0, 0]

@@ -1,0 +1,154 @@
+"""The routes that only the page asks: its files, what can be picked, what a user did, pictures, and why an item stands where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from shortlist.errors import RequestError, ShortlistError
+from shortlist.service.messages import ErrorResponse
+from shortlist.service.page.answers import Events, explained, known_items, past_events
+from shortlist.service.page.files import page_files
+from shortlist.service.page.finding import Finder
+from shortlist.service.page.messages import ExplainRequest, KnownItem, KnownUser
+from shortlist.service.page.pictures import picture
+from shortlist.vocabulary import Id
+
+if TYPE_CHECKING:
+    from shortlist.recommender import Recommender
+
+MOST_FOUND = 100
+MOST_NAMED = 500  # items looked up by id at once
+MOST_LETTERS = 200  # of a search
+MOST_BYTES = 64 * 1024
+
+SAFE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+POLICY = "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+_decoder = msgspec.json.Decoder(ExplainRequest)
+_encoder = msgspec.json.Encoder()
+
+
+class Serving(Protocol):
+    """What answers now. It may be another one at the next request."""
+
+    @property
+    def recommender(self) -> Recommender:
+        """The recommender in service."""
+        ...
+
+
+def looking_routes(serving: Serving, *, recent: Callable[[Id], Events] | None = None) -> list[Route]:
+    """The page at ``/`` and what it asks beside recommendations; who may ask is checked outside.
+
+    ``recent`` finds the events of a user that came after the recommender's stored ones, oldest first, as
+    :meth:`Recommender.recommend` takes them; None: there are none. It is called in a thread.
+    """
+    known, finder = page_files(), Finder()
+    fresh: Callable[[Id], Events] = recent or (lambda _: ())
+
+    async def file(request: Request) -> Response:
+        found = known.get(request.path_params.get("file", "index.html"))
+        if found is None:
+            return _error(404, "The page has no such file.")
+        # Asked for again each time, and answered by 304 while it is the same.
+        headers = SAFE | {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache", "ETag": found.etag}
+        if found.etag in request.headers.get("if-none-match", ""):
+            return Response(None, 304, headers)
+        return Response(found.content, 200, headers, found.media_type)
+
+    async def catalogue(request: Request) -> Response:
+        return await _answered(lambda: _found_items(serving.recommender, finder, request))
+
+    async def users(request: Request) -> Response:
+        return await _answered(lambda: _found_users(serving.recommender, finder, request))
+
+    async def history(request: Request) -> Response:
+        def answer() -> object:
+            user_id, limit = request.path_params["user_id"], _limit(request, 50)
+            return past_events(serving.recommender, user_id, recent=fresh(user_id), limit=limit)
+
+        return await _answered(answer)
+
+    async def image(request: Request) -> Response:
+        dataset = serving.recommender.dataset
+        index = int(dataset.encoders.items.encode([request.path_params["item_id"]])[0])
+        found = await run_in_threadpool(picture, dataset, index) if index else None
+        if found is None:
+            return _error(404, "This item has no picture.")
+        return Response(found[0], 200, SAFE | {"Cache-Control": "private, max-age=300"}, found[1])
+
+    async def explain(request: Request) -> Response:
+        body = await request.body()
+        if len(body) > MOST_BYTES:
+            return _error(413, f"The body has {len(body)} bytes; at most {MOST_BYTES} are read.")
+        try:
+            asked = _decoder.decode(body)
+        except msgspec.DecodeError as error:
+            return _error(400, f"{error}.")
+
+        def answer() -> object:
+            stored = () if asked.user_id is None else fresh(asked.user_id)
+            return explained(serving.recommender, asked, recent=stored)
+
+        return await _answered(answer)
+
+    return [
+        Route("/", file),
+        Route("/page/{file}", file),
+        Route("/catalogue", catalogue),
+        Route("/users", users),
+        Route("/users/{user_id:path}/history", history),
+        Route("/items/{item_id:path}/image", image),
+        Route("/explain", explain, methods=["POST"]),
+    ]
+
+
+def _found_items(recommender: Recommender, finder: Finder, request: Request) -> list[KnownItem]:
+    """Those that the request names by id, or else those it looks for."""
+    named = request.query_params.getlist("item")
+    if len(named) > MOST_NAMED:
+        raise RequestError(f"{len(named)} items are named; at most {MOST_NAMED} are looked up at once.")
+    if named:
+        indices = [index for index in recommender.dataset.encoders.items.encode(named).tolist() if index]
+    else:
+        indices = finder.items(recommender, _search(request), limit=_limit(request, 20))
+    return known_items(recommender, indices)
+
+
+def _found_users(recommender: Recommender, finder: Finder, request: Request) -> list[KnownUser]:
+    dataset = recommender.dataset
+    rows = finder.users(recommender, _search(request), limit=_limit(request, 20))
+    ids = dataset.encoders.users.decode(rows).tolist()
+    return [KnownUser(user, events) for user, events in zip(ids, dataset.events.lengths[rows].tolist(), strict=True)]
+
+
+def _search(request: Request) -> str:
+    text = request.query_params.get("search", "")
+    if len(text) > MOST_LETTERS:
+        raise RequestError(f"search has {len(text)} letters; at most {MOST_LETTERS} are looked for.")
+    return text
+
+
+def _limit(request: Request, default: int) -> int:
+    text = request.query_params.get("limit", str(default))
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_FOUND:
+        raise RequestError(f"limit is {text!r}. It is a whole number from 1 to {MOST_FOUND}.")
+    return int(text)
+
+
+async def _answered(work: Callable[[], object]) -> Response:
+    try:
+        return Response(_encoder.encode(await run_in_threadpool(work)), media_type="application/json")
+    except ShortlistError as error:
+        return _error(400, str(error))
+
+
+def _error(status: int, message: str) -> Response:
+    return Response(_encoder.encode(ErrorResponse(message)), status, media_type="application/json")
