@@ -118,8 +118,8 @@ class DLRMNetwork(nn.Module):
 
     def forward(self, requests: Requests, items: Tensor, own: Tensor | None = None) -> Tensor:
         """Raw scores (B, C) of items (B, C); ``own`` as in :class:`Fields`."""
-        scores: Tensor = self.top(self.interact(requests, items, own))
-        return scores.squeeze(2)
+        scores: Tensor = self.top(self.interact(requests, items, own).flatten(0, 1))
+        return scores.view(items.shape)
 
     def interact(self, requests: Requests, items: Tensor, own: Tensor | None = None) -> Tensor:
         """What the top perceptron reads (B, C, …): x, and the pairs' dot products row by row, or all vectors."""
@@ -129,15 +129,16 @@ class DLRMNetwork(nn.Module):
         if self.fields.has_pairs:
             of_pairs, more = self.fields.of_pairs(requests, items, own)
             parts.append(of_pairs)
-            dense = torch.cat((dense, more), dim=2)
-        bottom = None if self.bottom is None else self.bottom(dense)  # (B, C, D)
+            dense = torch.cat((dense, more), dim=2) if dense.shape[2] else more
+        bottom = None if self.bottom is None else self.bottom(dense.flatten(0, 1))  # (B*C, D)
         if bottom is not None:
-            parts = [bottom[:, :, None], *(part.to(bottom.dtype) for part in parts)]
+            parts = [bottom.view(*items.shape, 1, -1), *(part.to(bottom.dtype) for part in parts)]
         joined = torch.cat(parts, dim=2).flatten(0, 1)  # (B*C, F, D)
         if self.settings.interaction == "cat":
             return joined.view(*items.shape, -1)
-        products = self.products(joined).view(*items.shape, -1)
-        return products if bottom is None else torch.cat((bottom, products), dim=2)
+        products = self.products(joined)
+        read = products if bottom is None else torch.cat((bottom, products), dim=1)
+        return read.view(*items.shape, -1)
 
     def score(self, requests: Requests, candidates: Candidates) -> Tensor:
         """Raw scores (B, C); the empty slots' are meaningless."""

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+FEW = 10  # pairs up to which their products are made one by one where no gradient is wanted
+
 
 class Terms(NamedTuple):
     """Of vectors v (…, F, D) with weights w (…, F): all numbers of v side by side, w, and sums over the fields."""
@@ -37,6 +39,8 @@ class PairProducts(nn.Module):
 
     pairs: Tensor  # (P,) where each pair's product lies among those of all with all
     pair_of: Tensor  # (F * F,) the pair of each product, P where it is none
+    left: Tensor  # (P,) the first vector of each pair
+    right: Tensor  # (P,) the second
 
     def __init__(self, num_vectors: int, *, itself: bool) -> None:
         super().__init__()
@@ -45,13 +49,19 @@ class PairProducts(nn.Module):
         pair_of[row, column] = pair_of[column, row] = torch.arange(len(row))
         self.register_buffer("pairs", row * num_vectors + column, persistent=False)
         self.register_buffer("pair_of", pair_of.flatten(), persistent=False)
+        self.register_buffer("left", row, persistent=False)
+        self.register_buffer("right", column, persistent=False)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Products (N, P) of vectors (N, F, D), in autocast's type where that is on."""
-        return cast("Tensor", _Products.apply(_autocast(vectors), self.pairs, self.pair_of))  # type: ignore[no-untyped-call]
+        if torch.is_grad_enabled():
+            return cast("Tensor", _Products.apply(_autocast(vectors), self.pairs, self.pair_of))  # type: ignore[no-untyped-call]
+        if len(self) > FEW:
+            return _products(_autocast(vectors), self.pairs)
+        return (vectors.index_select(1, self.left) * vectors.index_select(1, self.right)).sum(2)
 
 
 def _autocast(values: Tensor) -> Tensor:
@@ -59,12 +69,16 @@ def _autocast(values: Tensor) -> Tensor:
     return values.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else values
 
 
+def _products(vectors: Tensor, pairs: Tensor) -> Tensor:
+    products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
+    return products.gather(1, pairs.expand(len(vectors), -1))  # index_select takes six times as long
+
+
 class _Products(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, pairs: Tensor, pair_of: Tensor) -> Tensor:
         ctx.save_for_backward(vectors, pair_of)
-        products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
-        return products.gather(1, pairs.expand(len(vectors), -1))  # index_select takes six times as long
+        return _products(vectors, pairs)
 
     @staticmethod
     def backward(ctx: Any, products: Tensor) -> tuple[Tensor, None, None]:
