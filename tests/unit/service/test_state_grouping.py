@@ -98,12 +98,12 @@ def test_an_error_is_told_to_all_of_the_group_and_the_next_group_is_written() ->
     callers += [Caller(grouping, "b"), Caller(grouping, "c")]
     write.may_go_on.release()
     callers[0].join(timeout=10)
-    late = Caller(grouping, "d")
     write.may_go_on.release()
     told = outcomes(callers)
     assert [(type(error), str(error)) for error in told] == [(StateFull, "no room")] * 3
     assert len({id(error) for error in told}) == 3
     write.error = None
+    late = Caller(grouping, "d")
     write.may_go_on.release()
     assert outcomes([late]) == [Appended(1, 3)]
 
