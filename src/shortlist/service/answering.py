@@ -123,9 +123,7 @@ def _response(
     if message.detail:
         response.stages_ms = {name: round(1e3 * seconds, 3) for name, seconds in stages.seconds.items()}
         found = stages.retrieved
-        response.retrieved = _items(
-            generation, found.items[row, : message.k].tolist(), found.scores[row, : message.k].tolist()
-        )
+        response.retrieved = _items(generation, found.items[row].tolist(), found.scores[row].tolist())
     return response
 
 
