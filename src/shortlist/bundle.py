@@ -114,7 +114,7 @@ def _read(folder: Path) -> Bundle:
             f"{folder} has a valid checksum and contents that make no sense ({error}). Write it anew."
         ) from error
     except OSError as error:
-        raise BundleError(f"{folder} cannot be read: {error.strerror or error}. Restore the bundle.") from error
+        raise BundleError(f"{folder} cannot be read ({error}). Restore the bundle.") from error
 
 
 def _fill(folder: Path, bundle: Bundle) -> None:

@@ -44,7 +44,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
             "shape": list(data.shape),
             "data_offsets": [place, place + data.nbytes],
         }
-        parts.append(data.flatten().view(torch.uint8).numpy().data)
+        flat = data.as_strided((data.numel(),), (1,))  # also where one value has a stride of 0
+        parts.append(flat.view(torch.uint8).numpy().data)
         place += data.nbytes
         gap = -place % _LINE
         if gap:

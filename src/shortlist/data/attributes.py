@@ -35,7 +35,7 @@ def allowed_items(dataset: Dataset, where: str) -> Tensor:
     condition = parse_condition(
         where, table.columns, name="where", where="the items table", error=RequestError, example=EXAMPLE
     )
-    used = table.select(condition.meta.root_names() or table.columns[:1])
+    used = table.select(list(dict.fromkeys(condition.meta.root_names())) or table.columns[:1])
     told = fulfilled(used, condition, what=f'where = "{where}"', each="item", error=RequestError, example=EXAMPLE)
     return torch.cat((torch.zeros(1, dtype=torch.bool), torch.from_numpy(told.to_numpy(writable=True))))
 
