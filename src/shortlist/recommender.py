@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ from shortlist.model import Model
 from shortlist.query import Query, encode_query, encode_selection
 from shortlist.refreshing import refreshed
 from shortlist.similar import Similar
-from shortlist.storing import funnel_from_bundle, funnel_to_parts
+from shortlist.storing import funnel_from_bundle, funnel_to_bundle
 from shortlist.vocabulary import Id
 
 MOST_KEPT = 64  # conditions whose items, and columns whose values, are remembered
@@ -253,9 +253,7 @@ class Recommender:
 
     def save(self, path: str | Path) -> None:
         """Write the folder ``path``; :func:`shortlist.load` reads it, and answers bit for bit the same."""
-        parts, indexes, facts = funnel_to_parts(self.funnel)
-        facts["made"] = {"trained": self.made.trained, "indexed": self.made.indexed}
-        write_bundle(path, Bundle(parts, self.dataset, self.held_out, indexes, facts))
+        write_bundle(path, funnel_to_bundle(self.funnel, self.dataset, self.held_out, asdict(self.made)))
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> Recommender:

@@ -340,6 +340,26 @@ def test_saved_and_loaded_models_score_the_same(name: str, dataset: Dataset, tmp
     assert torch.equal(_scores(model, requests), _scores(again, requests))
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_loaded_network_has_all_that_a_built_one_has(name: str, dataset: Dataset, tmp_path: Any) -> None:
+    """Loading draws no random numbers and copies no weights, and leaves nothing out for that."""
+    model = _fitted(ALL[name], dataset)
+    built = ALL[name].build(dataset.catalogue())
+    built.load_state_dict(model.network.state_dict())
+    write_bundle(tmp_path / "model", Bundle({"model": model.to_part()}, dataset))
+    part = read_bundle(tmp_path / "model").parts["model"]
+    state = torch.get_rng_state()
+    loaded = Model.from_part(part, dataset).network
+    assert torch.equal(torch.get_rng_state(), state)
+    for kind in ("named_parameters", "named_buffers"):
+        expected, found = (dict(getattr(network, kind)()) for network in (built, loaded))
+        assert list(found) == list(expected)
+        for key, values in expected.items():
+            assert torch.equal(found[key], values), key
+            assert (found[key].requires_grad, found[key].is_leaf) == (values.requires_grad, values.is_leaf), key
+    assert all(value.data_ptr() == part.weights[key].data_ptr() for key, value in loaded.state_dict().items())
+
+
 @needs_gpu
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_gpu_computes_the_same_loss_and_gradients(name: str, dataset: Dataset) -> None:

@@ -27,7 +27,7 @@ from shortlist.index.checks import stored
 from shortlist.index.delta import FEWEST, Among, nothing, overlay, restored
 from shortlist.index.editable import EditableIndex
 from shortlist.index.exact import checked_catalogue, kept_queries, stored_catalogue, stored_queries
-from shortlist.index.native import faiss, sealed, shared_vectors, unsealed
+from shortlist.index.native import faiss, flat_index, sealed, unsealed
 from shortlist.index.table import Table
 from shortlist.index.tune import LARGEST_SEED, TUNED_K, Goal, cheapest, check_settings, ladder, warn_unreached
 
@@ -120,7 +120,7 @@ class Clusters:
     """Codes in clusters with their vectors, ready to search. It never changes; several threads may search it at once."""
 
     def __init__(self, codes: Any, vectors: Tensor) -> None:
-        """Join FAISS's index of ``codes`` with checked ``vectors`` (n, D), of which it keeps a copy: ``self.vectors``.
+        """Join FAISS's index of ``codes`` with checked ``vectors`` (n, D), which stay where they are.
 
         Without codes nothing is found, and all is left to exact search.
         """
@@ -132,8 +132,7 @@ class Clusters:
         if not isinstance(codes, faiss.IndexIVFPQFastScan) or (codes.ntotal, codes.d) != (count, width):
             raise SearchError("The clusters of a saved index do not fit its vectors. Build the index again.")
         self.nlist = codes.nlist
-        self.index = faiss.IndexRefineFlat(codes, faiss.swig_ptr(vectors.numpy()))
-        self.vectors = shared_vectors(self.index.refine_index, owner=self.index)
+        self.index = faiss.IndexRefine(codes, flat_index(vectors))
 
     def work(self, *, nprobe: int, rescored: int) -> float:
         """The work of a search in scans of a code: all centres, the codes of ``nprobe`` clusters, the exact scores."""
@@ -230,7 +229,7 @@ def _clustered(vectors: Tensor, *, nlist: int | None, seed: int) -> Any:
         return None  # all equal, or no more different ones than clusters: codes say nothing
     codes.add(vectors.numpy())
     by_product = faiss.IndexFlatIP(width)
-    by_product.add(shared_vectors(centres, owner=centres).numpy())
+    by_product.add(faiss.vector_to_array(centres.codes).view(np.float32).reshape(nlist, width))
     codes.quantizer = by_product
     codes.own_fields = False
     codes.referenced_objects = [by_product]  # lives as long as the codes
