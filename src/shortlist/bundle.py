@@ -10,11 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import platform
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
@@ -33,6 +30,7 @@ from shortlist.contracts import ModelSettings
 from shortlist.data.dataset import Dataset
 from shortlist.data.encode import Encoders
 from shortlist.errors import BundleError
+from shortlist.files import replaced_folder
 from shortlist.index import AnyIndex
 from shortlist.models import AnyModel
 from shortlist.packing import dataset_tensors, event_tensors, events_from, feature_tables, features_from
@@ -89,19 +87,14 @@ def write_bundle(path: str | Path, bundle: Bundle) -> None:
     target = Path(path)
     if target.exists() and not (target / MANIFEST).is_file():
         raise BundleError(f"{target} exists and is not a bundle. Choose another path; nothing was written.")
-    temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        _fill(temporary, bundle)
-        _put_in_place(temporary, target)
+        with replaced_folder(target) as folder:
+            _fill(folder, bundle)
     except OSError as error:
         raise BundleError(
             f"Cannot write the bundle {target}: {error.strerror or error}. Nothing was changed there."
         ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_bundle(path: str | Path) -> Bundle:
@@ -154,25 +147,6 @@ def _fill(folder: Path, bundle: Bundle) -> None:
         "facts": bundle.facts,
     }
     _write_json(folder / MANIFEST, manifest)
-    for file in folder.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-
-
-def _put_in_place(temporary: Path, target: Path) -> None:
-    temporary.chmod(0o755)
-    if not target.exists():
-        temporary.rename(target)
-        return
-    retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    target.rename(retired / "old")
-    try:
-        temporary.rename(target)
-    except OSError:
-        (retired / "old").rename(target)
-        raise
-    finally:
-        shutil.rmtree(retired, ignore_errors=True)
 
 
 def _checked(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
