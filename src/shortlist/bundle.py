@@ -10,10 +10,7 @@ what it mapped when the folder is replaced. So a bundle is never written in plac
 from __future__ import annotations
 
 import json
-import os
 import platform
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -30,6 +27,7 @@ from shortlist.data.dataset import Dataset
 from shortlist.data.encode import Encoders
 from shortlist.data.item_table import ItemTable
 from shortlist.errors import BundleError
+from shortlist.files import replaced_folder
 from shortlist.index import AnyIndex
 from shortlist.models import AnyModel
 from shortlist.older_bundles import FORMAT, Contents, upgraded
@@ -72,19 +70,14 @@ def write_bundle(path: str | Path, bundle: Bundle) -> None:
     target = Path(path)
     if target.exists() and not (target / MANIFEST).is_file():
         raise BundleError(f"{target} exists and is not a bundle. Choose another path; nothing was written.")
-    temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        _fill(temporary, bundle)
-        _put_in_place(temporary, target)
+        with replaced_folder(target) as folder:
+            _fill(folder, bundle)
     except OSError as error:
         raise BundleError(
             f"Cannot write the bundle {target}: {error.strerror or error}. Nothing was changed there."
         ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_bundle(path: str | Path) -> Bundle:
@@ -154,25 +147,6 @@ def _fill(folder: Path, bundle: Bundle) -> None:
         "facts": bundle.facts,
     }
     write_manifest(folder, manifest)
-    for file in folder.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-
-
-def _put_in_place(temporary: Path, target: Path) -> None:
-    temporary.chmod(0o755)
-    if not target.exists():
-        temporary.rename(target)
-        return
-    retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    target.rename(retired / "old")
-    try:
-        temporary.rename(target)
-    except OSError:
-        (retired / "old").rename(target)
-        raise
-    finally:
-        shutil.rmtree(retired, ignore_errors=True)
 
 
 def _assemble(folder: Path, manifest: dict[str, Any]) -> Bundle:

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import os
 import random
 import re
 import shutil
@@ -332,7 +333,7 @@ def test_a_full_disk_leaves_nothing_behind(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(bundle_module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(BundleError, match="No space left on device"):
         recommender.save(target)
     assert {file.name: file.read_bytes() for file in target.glob("*")} == before

@@ -56,5 +56,9 @@ def _sources(dataset: Dataset) -> tuple[pl.Series | None, torch.Tensor | None]:
     """The paths of the items' pictures (I,) and their thumbnails (I+1, 3, h, h); each None where there are none."""
     features = [feature for feature in dataset.schema.of("item") if feature.kind == "image"]
     table, images = dataset.item_table, () if dataset.item_features is None else dataset.item_features.images
-    named = [] if table is None else [table[feature.name] for feature in features if feature.name in table.columns]
+    named = (
+        []
+        if table is None
+        else [table.select([feature.name])[feature.name] for feature in features if feature.name in table.columns]
+    )
     return named[0] if named else None, images[0] if images else None
