@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -46,7 +47,7 @@ class SmallService:
             Route("/health/ready", self.ready),
             *looking_routes(self, recent=self.recent),
         ]
-        app = Starlette(routes=routes)
+        app = Starlette(routes=routes, exception_handlers={HTTPException: _told, ShortlistError: _told})
 
         async def guarded(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "http" and scope["path"] != "/" and not scope["path"].startswith(OPEN):
@@ -77,11 +78,7 @@ class SmallService:
         return JSONResponse({"stored": 1, "duplicates": 0})
 
     async def recommend(self, request: Request) -> Response:
-        asked = await request.json()
-        try:
-            return JSONResponse(await run_in_threadpool(self._answer, asked))
-        except ShortlistError as error:
-            return JSONResponse({"error": str(error)}, 400)
+        return JSONResponse(await run_in_threadpool(self._answer, await request.json()))
 
     def _answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         time.sleep(self.delay_s)
@@ -109,6 +106,11 @@ class SmallService:
             {"item_id": id, "title": title, "score": scores[place], "rank": place + 1}
             for place, (id, title) in enumerate(zip(ids, titles, strict=True))
         ]
+
+
+def _told(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 400
+    return JSONResponse({"error": error.detail if isinstance(error, HTTPException) else str(error)}, status)
 
 
 @contextmanager
