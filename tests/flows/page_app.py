@@ -35,6 +35,7 @@ class SmallService:
     depth: int | None = None
     index: int = 1
     delay_s: float = 0.0
+    is_full: bool = False  # no event can be stored, nor read
     events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def recent(self, user_id: Any) -> list[dict[str, Any]]:
@@ -69,6 +70,8 @@ class SmallService:
         )
 
     async def store(self, request: Request) -> Response:
+        if self.is_full:
+            return JSONResponse({"error": "The disk is full."}, 507)
         schema = self.recommender.dataset.schema
         for event in (await request.json())["events"]:
             stored = {schema.item_column: event["item_id"]}
@@ -89,14 +92,18 @@ class SmallService:
             [user], events=events or None, **{name: asked[name] for name in names if name in asked}
         )
         stages = found.stages
-        return {
-            "user_id": user,
-            "items": self._items(stages.ranked, asked["k"]),
-            "retrieved": self._items(stages.retrieved, asked["k"] if self.depth is None else self.depth),
-            "stages_ms": {name: 1000 * seconds for name, seconds in stages.seconds.items()},
-            "source": found.sources[0],
-            "unknown_items": list(found.query.unknown_items),
-        } | self._about()
+        return (
+            {
+                "user_id": user,
+                "items": self._items(stages.ranked, asked["k"]),
+                "retrieved": self._items(stages.retrieved, asked["k"] if self.depth is None else self.depth),
+                "stages_ms": {name: 1000 * seconds for name, seconds in stages.seconds.items()},
+                "source": found.sources[0],
+                "unknown_items": list(found.query.unknown_items),
+            }
+            | ({"degraded": ["recent events"]} if self.is_full else {})
+            | self._about()
+        )
 
     def _items(self, found: Candidates, most: int) -> list[dict[str, Any]]:
         valid = found.valid[0]

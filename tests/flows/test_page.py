@@ -55,6 +55,7 @@ def service(whole_service: tuple[SmallService, str]) -> Iterator[SmallService]:
     yield whole_service[0]
     whole_service[0].events.clear()
     whole_service[0].delay_s, whole_service[0].index, whole_service[0].depth = 0.0, 1, 40
+    whole_service[0].is_full = False
 
 
 @pytest.fixture
@@ -281,6 +282,7 @@ def test_why_is_what_the_recommender_explains(browser: Page, service: SmallServi
         axis = one.querySelector('b').getBoundingClientRect(); return Math.round(bar.x + bar.width / 2 - axis.x) })"""
     for value, side in zip(wanted["contribution"], browser.run(sides), strict=True):
         assert side * value >= 0
+    assert "What CrossAttention" in browser.run("document.querySelector('.reasons').textContent")
     assert "rank 4" in browser.run("document.querySelector('#why .note').textContent")
 
 
@@ -396,6 +398,20 @@ def test_what_the_service_refuses_is_told_in_its_words(browser: Page, service: S
     settle(browser)
     assert texts(browser, ".trouble") == []
     assert all("400" in problem for problem in browser.problems)
+    browser.problems.clear()
+
+
+def test_an_event_that_is_not_stored_is_no_event(browser: Page, service: SmallService, url: str) -> None:
+    service.is_full = True
+    show(browser, f"{url}#user={USER}")
+    assert "Answered without recent events" in browser.run("document.querySelector('#answer').textContent")
+    before = listed(browser)
+    browser.click(".rows .row:nth-child(2) .add")
+    browser.wait("document.querySelector('.refused')")
+    assert "The event was not stored. The disk is full." in browser.run("document.querySelector('#told').textContent")
+    assert listed(browser) == before
+    assert texts(browser, ".changes") == []
+    assert all("507" in problem for problem in browser.problems)
     browser.problems.clear()
 
 
@@ -561,6 +577,7 @@ def test_a_slow_answer_is_waited_for_in_sight(browser: Page, service: SmallServi
     browser.open(f"{url}#user={USER}", width=1440)
     browser.wait("document.querySelector('.skeleton') && !document.querySelector('#progress').hidden")
     assert browser.run("document.querySelector('#shortlist').getAttribute('aria-busy')") == "true"
+    assert browser.run("document.querySelector('h1').textContent").endswith(USER)
     settle(browser)
     assert texts(browser, ".skeleton") == []
     assert browser.run("document.querySelector('#progress').hidden")

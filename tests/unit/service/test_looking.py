@@ -285,7 +285,7 @@ def test_an_explanation_is_the_recommenders_own(client: TestClient, shop: Recomm
     def answered(body: dict[str, Any]) -> list[tuple[Any, ...]]:
         answer = client.post("/explain", json=body)
         assert answer.status_code == 200, answer.text
-        assert answer.json()["item_id"] == body["item_id"]
+        assert (answer.json()["item_id"], answer.json()["model"]) == (body["item_id"], "SASRec")
         return [tuple(each.values()) for each in answer.json()["contributions"]]
 
     assert answered({"user_id": "u0", "item_id": "i5"}) == rows(shop.explain("u0", "i5"))

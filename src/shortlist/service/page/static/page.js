@@ -31,6 +31,8 @@ async function refresh(why = null, undoing = null) {
   at("trouble").replaceChildren();
   if (!isAsking()) return showNobody();
   const asker = state.mode === "user" ? `user ${state.user}` : "session";
+  if (answer?.asker !== asker) answer = changes = null;
+  heading();
   const body = question();
   wait(true);
   const start = performance.now();
@@ -38,7 +40,7 @@ async function refresh(why = null, undoing = null) {
     const found = await ask("recommend", { body, signal });
     const there_ms = performance.now() - start;
     learn([...found.items, ...found.retrieved]);
-    changes = answer?.asker === asker ? changesOf(answer.items, found.items, why) : null;
+    changes = changesOf(answer?.items ?? null, found.items, why);
     undo = undoing;
     answer = { ...found, asker, body, there_ms };
     noteAnswer(found);
@@ -76,7 +78,7 @@ function show() {
   heading();
   at("stages").replaceChildren(...stagesShown(answer.stages_ms, answer.there_ms));
   at("told").replaceChildren(changes === null ? "" : toldChanges(changes, { undo, dismiss: () => { changes = null; show(); } }));
-  const work = { open: (id) => openWhy(id, answer), add };
+  const work = { open: (id) => answer && openWhy(id, answer), add };
   const isCompared = reranked && state.view === "compare";
   const body = isCompared ? compareShown(answer, changes, work) : listShown(answer, changes, work);
   at("shortlist").classList.toggle("comparing", isCompared);
