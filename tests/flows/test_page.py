@@ -520,7 +520,7 @@ def test_the_theme_can_be_chosen_and_is_remembered(browser: Page, service: Small
     browser.wait(f"document.documentElement.dataset.theme === 'system' && {colour} > 600")
 
 
-@pytest.mark.parametrize("width", [390, 1000, 1440])
+@pytest.mark.parametrize("width", [390, 768, 1000, 1280, 1440])
 @pytest.mark.parametrize("place", ["", f"#user={USER}", f"#user={USER}&view=compare", session(*TITLES)])
 def test_nothing_is_wider_than_the_window(
     browser: Page, service: SmallService, url: str, width: int, place: str, tmp_path: Path
@@ -538,6 +538,8 @@ def test_nothing_is_wider_than_the_window(
     cut = """[...document.querySelectorAll('button, .number, .rank, h1, h2, label, dt, dd')].filter(one => one.clientWidth
         && one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).overflow !== 'visible').map(one => one.outerHTML.slice(0, 80))"""
     assert browser.run(cut) == []
+    narrow = """[...document.querySelectorAll('.what')].map(one => one.getBoundingClientRect().width).filter(width => width && width < 85)"""
+    assert browser.run(narrow) == []
     browser.screenshot(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 15_000
 
