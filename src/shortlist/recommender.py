@@ -21,7 +21,7 @@ from shortlist.data.dataset import Dataset
 from shortlist.data.grow import as_grown, with_items
 from shortlist.diversity import Selection
 from shortlist.errors import RequestError, ShortlistWarning
-from shortlist.explaining import explanation
+from shortlist.explaining import Explanation, explanation
 from shortlist.funnel import Funnel
 from shortlist.index import AnyIndex
 from shortlist.model import Model
@@ -198,11 +198,15 @@ class Recommender:
         others; see :func:`~shortlist.explaining.explanation`. ``events`` and ``context`` are as in :meth:`recommend`;
         None as the user is an anonymous session.
         """
-        index = _index_of(self.dataset, item)
-        found = explanation(self.dataset, self.funnel.models, index, user=user, events=events, context=context)
-        frame = items_frame(found, self.dataset.encoders)
+        found = self.explanation(user, item, events=events, context=context)
+        frame = items_frame(found.contributions, self.dataset.encoders)
         titles = pl.Series("title", self.titles(frame["item_id"].to_list()), dtype=pl.String)
         return frame.select("item_id", titles, contribution="score")
+
+    def explanation(self, user: Id | None, item: Id, *, events: Any = None, context: Any = None) -> Explanation:
+        """What :meth:`explain` decodes, with the name of the model whose score it is."""
+        index = _index_of(self.dataset, item)
+        return explanation(self.dataset, self.funnel.models, index, user=user, events=events, context=context)
 
     def similar_items(self, item: Id, *, k: int = 10) -> pl.DataFrame:
         """The ``k`` items nearest to ``item``, see :class:`~shortlist.similar.Similar`: item_id and score."""

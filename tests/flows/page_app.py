@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -34,6 +35,7 @@ class SmallService:
     depth: int | None = None
     index: int = 1
     delay_s: float = 0.0
+    is_full: bool = False  # no event can be stored, nor read
     events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def recent(self, user_id: Any) -> list[dict[str, Any]]:
@@ -46,7 +48,7 @@ class SmallService:
             Route("/health/ready", self.ready),
             *looking_routes(self, recent=self.recent),
         ]
-        app = Starlette(routes=routes)
+        app = Starlette(routes=routes, exception_handlers={HTTPException: _told, ShortlistError: _told})
 
         async def guarded(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "http" and scope["path"] != "/" and not scope["path"].startswith(OPEN):
@@ -68,6 +70,8 @@ class SmallService:
         )
 
     async def store(self, request: Request) -> Response:
+        if self.is_full:
+            return JSONResponse({"error": "The disk is full."}, 507)
         schema = self.recommender.dataset.schema
         for event in (await request.json())["events"]:
             stored = {schema.item_column: event["item_id"]}
@@ -77,11 +81,7 @@ class SmallService:
         return JSONResponse({"stored": 1, "duplicates": 0})
 
     async def recommend(self, request: Request) -> Response:
-        asked = await request.json()
-        try:
-            return JSONResponse(await run_in_threadpool(self._answer, asked))
-        except ShortlistError as error:
-            return JSONResponse({"error": str(error)}, 400)
+        return JSONResponse(await run_in_threadpool(self._answer, await request.json()))
 
     def _answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         time.sleep(self.delay_s)
@@ -92,14 +92,18 @@ class SmallService:
             [user], events=events or None, **{name: asked[name] for name in names if name in asked}
         )
         stages = found.stages
-        return {
-            "user_id": user,
-            "items": self._items(stages.ranked, asked["k"]),
-            "retrieved": self._items(stages.retrieved, asked["k"] if self.depth is None else self.depth),
-            "stages_ms": {name: 1000 * seconds for name, seconds in stages.seconds.items()},
-            "source": found.sources[0],
-            "unknown_items": list(found.query.unknown_items),
-        } | self._about()
+        return (
+            {
+                "user_id": user,
+                "items": self._items(stages.ranked, asked["k"]),
+                "retrieved": self._items(stages.retrieved, asked["k"] if self.depth is None else self.depth),
+                "stages_ms": {name: 1000 * seconds for name, seconds in stages.seconds.items()},
+                "source": found.sources[0],
+                "unknown_items": list(found.query.unknown_items),
+            }
+            | ({"degraded": ["recent events"]} if self.is_full else {})
+            | self._about()
+        )
 
     def _items(self, found: Candidates, most: int) -> list[dict[str, Any]]:
         valid = found.valid[0]
@@ -109,6 +113,11 @@ class SmallService:
             {"item_id": id, "title": title, "score": scores[place], "rank": place + 1}
             for place, (id, title) in enumerate(zip(ids, titles, strict=True))
         ]
+
+
+def _told(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 400
+    return JSONResponse({"error": error.detail if isinstance(error, HTTPException) else str(error)}, status)
 
 
 @contextmanager

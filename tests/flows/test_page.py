@@ -55,6 +55,7 @@ def service(whole_service: tuple[SmallService, str]) -> Iterator[SmallService]:
     yield whole_service[0]
     whole_service[0].events.clear()
     whole_service[0].delay_s, whole_service[0].index, whole_service[0].depth = 0.0, 1, 40
+    whole_service[0].is_full = False
 
 
 @pytest.fixture
@@ -281,6 +282,7 @@ def test_why_is_what_the_recommender_explains(browser: Page, service: SmallServi
         axis = one.querySelector('b').getBoundingClientRect(); return Math.round(bar.x + bar.width / 2 - axis.x) })"""
     for value, side in zip(wanted["contribution"], browser.run(sides), strict=True):
         assert side * value >= 0
+    assert "What CrossAttention" in browser.run("document.querySelector('.reasons').textContent")
     assert "rank 4" in browser.run("document.querySelector('#why .note').textContent")
 
 
@@ -399,6 +401,20 @@ def test_what_the_service_refuses_is_told_in_its_words(browser: Page, service: S
     browser.problems.clear()
 
 
+def test_an_event_that_is_not_stored_is_no_event(browser: Page, service: SmallService, url: str) -> None:
+    service.is_full = True
+    show(browser, f"{url}#user={USER}")
+    assert "Answered without recent events" in browser.run("document.querySelector('#answer').textContent")
+    before = listed(browser)
+    browser.click(".rows .row:nth-child(2) .add")
+    browser.wait("document.querySelector('.refused')")
+    assert "The event was not stored. The disk is full." in browser.run("document.querySelector('#told').textContent")
+    assert listed(browser) == before
+    assert texts(browser, ".changes") == []
+    assert all("507" in problem for problem in browser.problems)
+    browser.problems.clear()
+
+
 def test_a_service_that_is_away_is_asked_again(browser: Page, recommender: Recommender) -> None:
     service = SmallService(recommender)
     with served(service) as url:
@@ -504,7 +520,7 @@ def test_the_theme_can_be_chosen_and_is_remembered(browser: Page, service: Small
     browser.wait(f"document.documentElement.dataset.theme === 'system' && {colour} > 600")
 
 
-@pytest.mark.parametrize("width", [390, 1000, 1440])
+@pytest.mark.parametrize("width", [390, 768, 1000, 1280, 1440])
 @pytest.mark.parametrize("place", ["", f"#user={USER}", f"#user={USER}&view=compare", session(*TITLES)])
 def test_nothing_is_wider_than_the_window(
     browser: Page, service: SmallService, url: str, width: int, place: str, tmp_path: Path
@@ -522,6 +538,8 @@ def test_nothing_is_wider_than_the_window(
     cut = """[...document.querySelectorAll('button, .number, .rank, h1, h2, label, dt, dd')].filter(one => one.clientWidth
         && one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).overflow !== 'visible').map(one => one.outerHTML.slice(0, 80))"""
     assert browser.run(cut) == []
+    narrow = """[...document.querySelectorAll('.what')].map(one => one.getBoundingClientRect().width).filter(width => width && width < 85)"""
+    assert browser.run(narrow) == []
     browser.screenshot(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 15_000
 
@@ -561,6 +579,7 @@ def test_a_slow_answer_is_waited_for_in_sight(browser: Page, service: SmallServi
     browser.open(f"{url}#user={USER}", width=1440)
     browser.wait("document.querySelector('.skeleton') && !document.querySelector('#progress').hidden")
     assert browser.run("document.querySelector('#shortlist').getAttribute('aria-busy')") == "true"
+    assert browser.run("document.querySelector('h1').textContent").endswith(USER)
     settle(browser)
     assert texts(browser, ".skeleton") == []
     assert browser.run("document.querySelector('#progress').hidden")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shortlist.errors import RequestError, ShortlistError
-from shortlist.service.messages import ErrorResponse
+from shortlist.errors import RequestError
 from shortlist.service.page.answers import Events, explained, known_items, past_events
 from shortlist.service.page.files import page_files
 from shortlist.service.page.finding import Finder
@@ -31,6 +31,8 @@ MOST_BYTES = 64 * 1024
 SAFE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 POLICY = "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
+Run = Callable[[Callable[[], Any]], Awaitable[Any]]
+
 _decoder = msgspec.json.Decoder(ExplainRequest)
 _encoder = msgspec.json.Encoder()
 
@@ -44,11 +46,14 @@ class Serving(Protocol):
         ...
 
 
-def looking_routes(serving: Serving, *, recent: Callable[[Id], Events] | None = None) -> list[Route]:
-    """The page at ``/`` and what it asks beside recommendations; who may ask is checked outside.
+def looking_routes(
+    serving: Serving, *, recent: Callable[[Id], Events] | None = None, run: Run = run_in_threadpool
+) -> list[Route]:
+    """The page at ``/`` and what it asks beside recommendations. Who may ask is checked outside, and there too a
+    :class:`ShortlistError` and a :class:`HTTPException` become answers.
 
     ``recent`` finds the events of a user that came after the recommender's stored ones, oldest first, as
-    :meth:`Recommender.recommend` takes them; None: there are none. It is called in a thread.
+    :meth:`Recommender.recommend` takes them; None: there are none. ``run`` does what takes time, in a thread.
     """
     known, finder = page_files(), Finder()
     fresh: Callable[[Id], Events] = recent or (lambda _: ())
@@ -56,7 +61,7 @@ def looking_routes(serving: Serving, *, recent: Callable[[Id], Events] | None = 
     async def file(request: Request) -> Response:
         found = known.get(request.path_params.get("file", "index.html"))
         if found is None:
-            return _error(404, "The page has no such file.")
+            raise HTTPException(404, "The page has no such file.")
         # Asked for again each time, and answered by 304 while it is the same.
         headers = SAFE | {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache", "ETag": found.etag}
         if found.etag in request.headers.get("if-none-match", ""):
@@ -64,40 +69,37 @@ def looking_routes(serving: Serving, *, recent: Callable[[Id], Events] | None = 
         return Response(found.content, 200, headers, found.media_type)
 
     async def catalogue(request: Request) -> Response:
-        return await _answered(lambda: _found_items(serving.recommender, finder, request))
+        return _json(await run(lambda: _found_items(serving.recommender, finder, request)))
 
     async def users(request: Request) -> Response:
-        return await _answered(lambda: _found_users(serving.recommender, finder, request))
+        return _json(await run(lambda: _found_users(serving.recommender, finder, request)))
 
     async def history(request: Request) -> Response:
-        def answer() -> object:
-            user_id, limit = request.path_params["user_id"], _limit(request, 50)
-            return past_events(serving.recommender, user_id, recent=fresh(user_id), limit=limit)
-
-        return await _answered(answer)
+        user_id, limit = request.path_params["user_id"], _limit(request, 50)
+        return _json(await run(lambda: past_events(serving.recommender, user_id, recent=fresh(user_id), limit=limit)))
 
     async def image(request: Request) -> Response:
         dataset = serving.recommender.dataset
         index = int(dataset.encoders.items.encode([request.path_params["item_id"]])[0])
-        found = await run_in_threadpool(picture, dataset, index) if index else None
+        found = await run(lambda: picture(dataset, index)) if index else None
         if found is None:
-            return _error(404, "This item has no picture.")
+            raise HTTPException(404, "This item has no picture.")
         return Response(found[0], 200, SAFE | {"Cache-Control": "private, max-age=300"}, found[1])
 
     async def explain(request: Request) -> Response:
         body = await request.body()
         if len(body) > MOST_BYTES:
-            return _error(413, f"The body has {len(body)} bytes; at most {MOST_BYTES} are read.")
+            raise HTTPException(413, f"The body has {len(body)} bytes; at most {MOST_BYTES} are read.")
         try:
             asked = _decoder.decode(body)
         except msgspec.DecodeError as error:
-            return _error(400, f"{error}.")
+            raise HTTPException(400, f"{error}.") from error
 
         def answer() -> object:
             stored = () if asked.user_id is None else fresh(asked.user_id)
             return explained(serving.recommender, asked, recent=stored)
 
-        return await _answered(answer)
+        return _json(await run(answer))
 
     return [
         Route("/", file),
@@ -143,12 +145,5 @@ def _limit(request: Request, default: int) -> int:
     return int(text)
 
 
-async def _answered(work: Callable[[], object]) -> Response:
-    try:
-        return Response(_encoder.encode(await run_in_threadpool(work)), media_type="application/json")
-    except ShortlistError as error:
-        return _error(400, str(error))
-
-
-def _error(status: int, message: str) -> Response:
-    return Response(_encoder.encode(ErrorResponse(message)), status, media_type="application/json")
+def _json(values: object) -> Response:
+    return Response(_encoder.encode(values), media_type="application/json")

@@ -14,10 +14,14 @@ import polars as pl
 import pytest
 from PIL import Image
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.testclient import TestClient
 
 import shortlist as sl
 from shortlist.data import Dataset, read_dataset
+from shortlist.errors import ShortlistError
 from shortlist.recommender import Recommender
 from shortlist.service import page
 from shortlist.service.looking import looking_routes
@@ -65,7 +69,7 @@ def service(shop: Recommender) -> Service:
 
 @pytest.fixture
 def client(service: Service) -> Iterator[TestClient]:
-    with TestClient(Starlette(routes=looking_routes(service, recent=service.recent))) as client:
+    with TestClient(app_of(service)) as client:
         yield client
 
 
@@ -88,8 +92,19 @@ def pictured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recommender, Pat
     return Recommender(sl.fit(sl.Popularity(), dataset, training=QUICK)), folder
 
 
+def app_of(service: Service) -> Starlette:
+    """The routes with what a service has around them: errors as answers."""
+
+    def told(_: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 400
+        return JSONResponse({"error": error.detail if isinstance(error, HTTPException) else str(error)}, status)
+
+    routes = looking_routes(service, recent=service.recent)
+    return Starlette(routes=routes, exception_handlers={HTTPException: told, ShortlistError: told})
+
+
 def client_of(recommender: Recommender) -> TestClient:
-    return TestClient(Starlette(routes=looking_routes(Service(recommender))))
+    return TestClient(app_of(Service(recommender)))
 
 
 def ids(answer: Any) -> list[Any]:
@@ -270,7 +285,7 @@ def test_an_explanation_is_the_recommenders_own(client: TestClient, shop: Recomm
     def answered(body: dict[str, Any]) -> list[tuple[Any, ...]]:
         answer = client.post("/explain", json=body)
         assert answer.status_code == 200, answer.text
-        assert answer.json()["item_id"] == body["item_id"]
+        assert (answer.json()["item_id"], answer.json()["model"]) == (body["item_id"], "SASRec")
         return [tuple(each.values()) for each in answer.json()["contributions"]]
 
     assert answered({"user_id": "u0", "item_id": "i5"}) == rows(shop.explain("u0", "i5"))

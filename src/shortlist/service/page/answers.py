@@ -48,13 +48,15 @@ def past_events(recommender: Recommender, user_id: Id, *, recent: Events, limit:
 
 
 def explained(recommender: Recommender, asked: ExplainRequest, *, recent: Events) -> ExplainResponse:
-    """What :meth:`Recommender.explain` says of one request; the ``recent`` events of the user come before those asked with."""
+    """What :meth:`~shortlist.recommender.Recommender.explain` says of one request; the ``recent`` events of the user come before those asked with."""
     schema = recommender.dataset.schema
     item, time = schema.item_column, schema.timestamp
     events = [{item: event[item], time: None if time is None else event.get(time)} for event in recent]
     events += [{item: event.item_id, time: event.timestamp} for event in asked.events]
     if time is None or any(event[time] is None for event in events):  # times of a few say nothing of the order of all
         events = [{item: event[item]} for event in events]
-    frame = recommender.explain(asked.user_id, asked.item_id, events=events or None, context=asked.context)
-    rows = zip(frame["item_id"], frame["title"], frame["contribution"], strict=True)
-    return ExplainResponse(asked.item_id, [Contribution(id, title or None, added) for id, title, added in rows])
+    found = recommender.explanation(asked.user_id, asked.item_id, events=events or None, context=asked.context)
+    ids = recommender.dataset.encoders.items.decode(found.contributions.items[0].numpy()).tolist()
+    titles = (title or None for title in recommender.titles(ids))
+    rows = zip(ids, titles, found.contributions.scores[0].tolist(), strict=True)
+    return ExplainResponse(asked.item_id, found.model, [Contribution(*row) for row in rows])

@@ -28,9 +28,10 @@ class Contribution(msgspec.Struct):
 
 
 class ExplainResponse(msgspec.Struct):
-    """Answer of POST /explain, the largest contribution first."""
+    """Answer of POST /explain: what moved the score that ``model`` gives the item, the largest contribution first."""
 
     item_id: Id
+    model: str
     contributions: list[Contribution]
 
 

@@ -4,6 +4,8 @@ import { h, icon } from "./dom.js";
 import { titleOf } from "./items.js";
 import { many } from "./words.js";
 
+const NAMED = 3; // of those that are gone
+
 /** Where items stood before and stand now, by id: `{ why, before, fresh, up, down, left }`; null if nothing can be compared. */
 export function changesOf(before, now, why) {
   if (before === null || why === null) return null;
@@ -25,11 +27,11 @@ export function toldChanges(changes, { undo, dismiss }) {
   const counts = [[changes.fresh, "new"], [changes.up, "up"], [changes.down, "down"], [changes.left, "gone"]]
     .filter(([ids]) => ids.length)
     .map(([ids, word]) => h("span", { class: `count ${word}` }, `${ids.length} ${word}`));
-  const left = changes.left.map(titleOf);
-  const gone = left.length ? `No longer in the list: ${left.slice(0, 3).join(", ")}${left.length > 3 ? ` and ${many(left.length - 3, "other")}` : ""}.` : "";
+  const left = changes.left.slice(0, NAMED).flatMap((id, place) => [place ? ", " : "", h("bdi", {}, titleOf(id))]);
+  const rest = changes.left.length - NAMED;
   return h("div", { class: "changes" },
     h("p", {}, h("b", { dir: "auto" }, changes.why), counts.length ? counts : h("span", { class: "count" }, "the list is the same")),
-    gone && h("p", { class: "note", dir: "auto" }, gone),
+    left.length > 0 && h("p", { class: "note" }, h("span", {}, "No longer in the list: ", left, rest > 0 ? ` and ${many(rest, "other")}.` : ".")),
     h("span", { class: "tools" },
       undo && h("button", { class: "quiet", type: "button", onclick: undo }, icon("undo"), "Undo"),
       h("button", { class: "quiet", type: "button", "aria-label": "Hide what changed", onclick: dismiss }, icon("close")),

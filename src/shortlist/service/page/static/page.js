@@ -31,6 +31,8 @@ async function refresh(why = null, undoing = null) {
   at("trouble").replaceChildren();
   if (!isAsking()) return showNobody();
   const asker = state.mode === "user" ? `user ${state.user}` : "session";
+  if (answer?.asker !== asker) answer = changes = null;
+  heading();
   const body = question();
   wait(true);
   const start = performance.now();
@@ -38,7 +40,7 @@ async function refresh(why = null, undoing = null) {
     const found = await ask("recommend", { body, signal });
     const there_ms = performance.now() - start;
     learn([...found.items, ...found.retrieved]);
-    changes = answer?.asker === asker ? changesOf(answer.items, found.items, why) : null;
+    changes = changesOf(answer?.items ?? null, found.items, why);
     undo = undoing;
     answer = { ...found, asker, body, there_ms };
     noteAnswer(found);
@@ -76,11 +78,11 @@ function show() {
   heading();
   at("stages").replaceChildren(...stagesShown(answer.stages_ms, answer.there_ms));
   at("told").replaceChildren(changes === null ? "" : toldChanges(changes, { undo, dismiss: () => { changes = null; show(); } }));
-  const work = { open: (id) => openWhy(id, answer), add };
+  const work = { open: (id) => answer && openWhy(id, answer), add };
   const isCompared = reranked && state.view === "compare";
   const body = isCompared ? compareShown(answer, changes, work) : listShown(answer, changes, work);
   at("shortlist").classList.toggle("comparing", isCompared);
-  at("answer").replaceChildren(...(answer.items.length ? [body] : [nothing()]), unknown(), asked());
+  at("answer").replaceChildren(...(answer.items.length ? [body] : [nothing()]), ...lacking(), asked());
   move();
   if (focused !== undefined && rows().length) {
     const row = rows().find((each) => each.dataset.item === focused) ?? rows()[0];
@@ -94,9 +96,9 @@ function heading() {
   const title = state.mode === "user" ? ["Shortlist for user ", h("bdi", {}, state.user)] : [state.session.length ? "Shortlist for this session" : "Shortlist for anybody"];
   at("heading").replaceChildren(...(isAsking() ? title : ["Whose shortlist?"]));
   document.title = isAsking() ? `${at("heading").textContent} · Shortlist` : "Shortlist";
-  at("source").hidden = answer === null;
   at("views").hidden = !isShownReranked();
-  if (answer === null) return;
+  at("source").hidden = !answer?.source; // who may not know which users are known is not told
+  if (at("source").hidden) return;
   const [short, long] = source(answer.source);
   at("source").title = long;
   at("source").replaceChildren("from ", h("b", {}, short), h("span", { class: "unseen" }, ` ${long}`));
@@ -106,9 +108,14 @@ function nothing() {
   return h("p", { class: "plain" }, "No item is left to recommend.", state.where && " Perhaps the condition is too narrow.");
 }
 
-function unknown() {
+/** What the answer had to do without. */
+function lacking() {
   const ids = answer.unknown_items;
-  return ids.length ? h("p", { class: "note" }, `Left out, because the catalogue does not have ${ids.length === 1 ? "it" : "them"}: ${ids.join(", ")}`) : "";
+  const degraded = answer.degraded ?? [];
+  return [
+    ids.length > 0 && h("p", { class: "note" }, `Left out, because the catalogue does not have ${ids.length === 1 ? "it" : "them"}: ${ids.join(", ")}`),
+    degraded.length > 0 && h("p", { class: "note" }, `Answered without ${degraded.join(" and ")}, which could not be had just now.`),
+  ].filter(Boolean);
 }
 
 function asked() {
@@ -141,7 +148,7 @@ function showTrouble(error) {
 
 /** One more event: of the user, where it is stored, or of the session. */
 async function add(id) {
-  const why = `After ${titleOf(id)}`;
+  const why = `After ${titleOf(id)} was added`;
   if (state.mode === "session") {
     const before = state.session;
     state.session = [...before, id];

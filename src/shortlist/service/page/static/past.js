@@ -109,7 +109,7 @@ async function showStart() {
   if (number !== latest) return;
   learn(items);
   place.append(...items.map(({ item_id: id }) =>
-    h("li", {}, h("button", { type: "button", class: "event pick", onclick: () => edit([id], `After ${titleOf(id)}`) },
+    h("li", {}, h("button", { type: "button", class: "event pick", onclick: () => edit([id], `After ${titleOf(id)} was added`) },
       picture(id), h("span", { class: "what" }, titled(id)), icon("plus"))),
   ));
   showPictures();

@@ -66,8 +66,8 @@ export async function openWhy(id, answer) {
     body);
   if (isOver()) close.focus();
   try {
-    const { contributions } = await ask("explain", { body: { ...who(), item_id: id } });
-    if (number === asked) body.replaceChildren(...reasons(contributions, id));
+    const { model, contributions } = await ask("explain", { body: { ...who(), item_id: id } });
+    if (number === asked) body.replaceChildren(...reasons(model, contributions, id));
   } catch (error) {
     if (number === asked) body.replaceChildren(h("h3", {}, "What moved it"), h("p", { class: "note" }, error.message));
   }
@@ -82,7 +82,7 @@ function standing(id, place, answer) {
   return `${name}rank ${place + 1} · score ${figure(answer.items[place].score)}${before}`;
 }
 
-function reasons(contributions, id) {
+function reasons(model, contributions, id) {
   const values = contributions.map((each) => each.contribution);
   const [low, high] = [Math.min(0, ...values), Math.max(0, ...values)];
   const zero = (100 * -low) / (high - low || 1);
@@ -110,7 +110,7 @@ function reasons(contributions, id) {
   const shown = rest > 0 ? `The ${SHOWN} strongest of ${many(contributions.length, "event")}.` : "";
   return [
     h("h3", {}, "What moved it"),
-    h("p", { class: "note" }, "What the score would lose without each event, left out in turn.", shown && ` ${shown}`),
+    h("p", { class: "note" }, `What ${model}’s score would lose without each event, left out in turn.`, shown && ` ${shown}`),
     h("p", { class: "legend" }, h("span", { class: "key less" }, "pushed it down"), h("span", { class: "key more" }, "lifted it")),
     list, more,
   ].filter(Boolean);
