@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -13,7 +14,7 @@ from starlette.responses import Response
 
 from shortlist.errors import RequestError
 from shortlist.service.access import Tokens
-from shortlist.service.answering import Answering, Asked
+from shortlist.service.answering import Answering, Asked, as_rows
 from shortlist.service.generation import Generation
 from shortlist.service.items import rows_of
 from shortlist.service.lanes import FastLane, SlowLane
@@ -37,6 +38,7 @@ from shortlist.service.requests import Wanted, read, respond
 from shortlist.service.serving import Serving
 from shortlist.service.settings import MOST_BYTES, ServiceSettings
 from shortlist.service.state import StoredEvent, open_state
+from shortlist.vocabulary import Id
 
 _WRITERS = 16  # calls that write at a time: their events are joined into one transaction
 
@@ -72,6 +74,12 @@ class Desk:
         for lane in (self.slow, self.writing, self.swapping):
             lane.close()
         self.state.close()
+
+    def recent_rows(self, user: Id) -> list[dict[str, Any]]:
+        """The events of a user that the bundle does not know, as :meth:`~shortlist.Recommender.recommend` takes them."""
+        generation = self.serving.current
+        events, _ = self.answering.recent.of(generation, user)
+        return as_rows(generation.recommender.dataset.schema, events)
 
     async def ready(self, _: Request) -> Response:
         """GET /health/ready."""

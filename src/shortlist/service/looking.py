@@ -18,6 +18,8 @@ from shortlist.service.page.files import page_files
 from shortlist.service.page.finding import Finder
 from shortlist.service.page.messages import ExplainRequest, KnownItem, KnownUser
 from shortlist.service.page.pictures import picture
+from shortlist.service.requests import read, respond
+from shortlist.service.settings import MOST_BYTES
 from shortlist.vocabulary import Id
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 MOST_FOUND = 100
 MOST_NAMED = 500  # items looked up by id at once
 MOST_LETTERS = 200  # of a search
-MOST_BYTES = 64 * 1024
+BODY_TIMEOUT_S = 5.0
 
 SAFE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 POLICY = "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -34,7 +36,6 @@ POLICY = "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action
 Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 _decoder = msgspec.json.Decoder(ExplainRequest)
-_encoder = msgspec.json.Encoder()
 
 
 class Serving(Protocol):
@@ -47,13 +48,18 @@ class Serving(Protocol):
 
 
 def looking_routes(
-    serving: Serving, *, recent: Callable[[Id], Events] | None = None, run: Run = run_in_threadpool
+    serving: Serving,
+    *,
+    recent: Callable[[Id], Events] | None = None,
+    run: Run = run_in_threadpool,
+    may_know: Callable[[Request], bool] = lambda _: True,
 ) -> list[Route]:
     """The page at ``/`` and what it asks beside recommendations. Who may ask is checked outside, and there too a
     :class:`ShortlistError` and a :class:`HTTPException` become answers.
 
     ``recent`` finds the events of a user that came after the recommender's stored ones, oldest first, as
     :meth:`Recommender.recommend` takes them; None: there are none. ``run`` does what takes time, in a thread.
+    ``may_know`` says who may learn from an explanation what a user did.
     """
     known, finder = page_files(), Finder()
     fresh: Callable[[Id], Events] = recent or (lambda _: ())
@@ -69,14 +75,14 @@ def looking_routes(
         return Response(found.content, 200, headers, found.media_type)
 
     async def catalogue(request: Request) -> Response:
-        return _json(await run(lambda: _found_items(serving.recommender, finder, request)))
+        return respond(await run(lambda: _found_items(serving.recommender, finder, request)))
 
     async def users(request: Request) -> Response:
-        return _json(await run(lambda: _found_users(serving.recommender, finder, request)))
+        return respond(await run(lambda: _found_users(serving.recommender, finder, request)))
 
     async def history(request: Request) -> Response:
         user_id, limit = request.path_params["user_id"], _limit(request, 50)
-        return _json(await run(lambda: past_events(serving.recommender, user_id, recent=fresh(user_id), limit=limit)))
+        return respond(await run(lambda: past_events(serving.recommender, user_id, recent=fresh(user_id), limit=limit)))
 
     async def image(request: Request) -> Response:
         dataset = serving.recommender.dataset
@@ -87,19 +93,17 @@ def looking_routes(
         return Response(found[0], 200, SAFE | {"Cache-Control": "private, max-age=300"}, found[1])
 
     async def explain(request: Request) -> Response:
-        body = await request.body()
-        if len(body) > MOST_BYTES:
-            raise HTTPException(413, f"The body has {len(body)} bytes; at most {MOST_BYTES} are read.")
-        try:
-            asked = _decoder.decode(body)
-        except msgspec.DecodeError as error:
-            raise HTTPException(400, f"{error}.") from error
+        asked = await read(request, _decoder, most_bytes=MOST_BYTES, timeout_s=BODY_TIMEOUT_S)
+        if asked.user_id is not None and not may_know(request):
+            raise HTTPException(
+                403, "This token has no right to admin, and what explains an answer tells what a user did."
+            )
 
         def answer() -> object:
             stored = () if asked.user_id is None else fresh(asked.user_id)
             return explained(serving.recommender, asked, recent=stored)
 
-        return _json(await run(answer))
+        return respond(await run(answer))
 
     return [
         Route("/", file),
@@ -143,7 +147,3 @@ def _limit(request: Request, default: int) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MOST_FOUND:
         raise RequestError(f"limit is {text!r}. It is a whole number from 1 to {MOST_FOUND}.")
     return int(text)
-
-
-def _json(values: object) -> Response:
-    return Response(_encoder.encode(values), media_type="application/json")
