@@ -154,7 +154,9 @@ def refreshed(folder: Path) -> list[Any]:
     assert full.item_table is not None
     is_new = pl.Series(cold[1:].numpy())
     known = train.encoders.items.decode(cold.nonzero().squeeze(1).numpy()).tolist()
-    small = sl.read_dataset(ratings.filter(~pl.col("item_id").is_in(known)), items=full.item_table.frame.filter(~is_new))
+    small = sl.read_dataset(
+        ratings.filter(~pl.col("item_id").is_in(known)), items=full.item_table.frame.filter(~is_new)
+    )
     rows = [{"name": "random", **judged(at_random(test.num_items), test, cold)}]
     for settings, epochs in PLACED:
         model = sl.fit(settings, small, training=sl.Training(epochs=epochs, patience=None, seed=0))
