@@ -85,7 +85,9 @@ class Desk:
         """GET /health/ready."""
         generation = self.serving.current
         recommender = generation.recommender
-        name, items = recommender.funnel.retriever.name, recommender.dataset.num_items
+        funnel, items = recommender.funnel, recommender.dataset.num_items
+        name = " + ".join(source.model.name for source in funnel.sources)
+        name += "" if funnel.ranker is None else f" → {funnel.ranker.name}"
         return respond(ReadyResponse("ready", name, items, generation.versions, recommender.ages()))
 
     async def recommend(self, request: Request) -> Response:
