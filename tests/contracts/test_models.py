@@ -193,6 +193,31 @@ def _in_float64(dataset: Dataset) -> Dataset:
     )
 
 
+@pytest.mark.parametrize("name", TRAINED)
+def test_what_is_served_is_what_gradients_are_taken_of(name: str, dataset: Dataset) -> None:
+    """Without gradients some things are computed another way."""
+    torch.manual_seed(0)
+    exact = _in_float64(dataset)
+    network = TRAINED[name].build(exact.catalogue().with_evidence(2)).double().eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    requests = _requests(exact, history_width(TRAINED[name]))
+    items = torch.arange(1, 9).repeat(len(requests), 1)
+
+    def answer() -> Tensor:
+        if isinstance(network, Ranker):
+            evidence = torch.stack(
+                (torch.arange(8.0).sin().expand(items.shape), torch.arange(8.0).expand(items.shape)), 2
+            )
+            return network.score(requests, Candidates(items, torch.zeros(items.shape), evidence.double()))
+        assert isinstance(network, Retriever)
+        return network.embed_requests(requests)
+
+    with torch.inference_mode():
+        served = answer()
+    torch.testing.assert_close(served, answer())
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_batch_mates_change_nothing(name: str, dataset: Dataset) -> None:
     model = _fitted(ALL[name], dataset)

@@ -20,6 +20,8 @@ from shortlist.models.item_features import ItemFeatures
 from shortlist.models.layers import Embedding
 
 Bags = Literal["sum", "mean"]
+# What Fields.rows finds, and its axes in the letters of contracts.py, F fields and G numbers.
+AXES = {"request": "BFD", "request_numbers": "BG", "pair": "BCFD", "pair_numbers": "BCG"}
 PREPARED_BYTES = 64 * 2**20  # up to which the vectors of all items with features are kept while a network serves
 
 
@@ -133,6 +135,18 @@ class Fields(nn.Module):
         self.dense.load_state_dict(other.dense.state_dict())
         if self.crosses is not None and other.crosses is not None:
             self.crosses.load_state_dict(other.crosses.state_dict())
+
+    def rows(self, requests: Requests, items: Tensor, own: Tensor | None = None) -> dict[str, Tensor]:
+        """What the columns hold for requests with items (B, C), by the names in ``AXES``; kinds that no column has are absent."""
+        vectors, numbers = self.of_requests(requests)
+        found = {"request": vectors} if self.num_request_fields else {}
+        if self.num_request_numbers:
+            found["request_numbers"] = numbers
+        if self.has_pairs:
+            vectors, numbers = self.of_pairs(requests, items, own)
+            found |= {"pair": vectors} if self.num_pair_fields else {}
+            found |= {"pair_numbers": numbers} if self.num_pair_numbers else {}
+        return found
 
     def of_requests(self, requests: Requests) -> tuple[Tensor, Tensor]:
         """Vectors (B, F, D) and numbers (B, G) of the request fields."""

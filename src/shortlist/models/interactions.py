@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-FEW = 10  # pairs up to which their products are made one by one where no gradient is wanted
+FEW = 10  # pairs up to which their products are made one by one in SharedProducts
 
 
 class Terms(NamedTuple):
@@ -31,6 +31,8 @@ def field_terms(vectors: Tensor) -> Terms:
 
     The second order is ``(total² - squares) / 2`` (Rendle 2010, "Factorization machines", lemma 3.1).
     """
+    if not torch.is_grad_enabled():
+        return Terms(*_terms(vectors))
     return Terms(*cast("tuple[Tensor, ...]", _Terms.apply(vectors)))  # type: ignore[no-untyped-call]
 
 
@@ -39,8 +41,6 @@ class PairProducts(nn.Module):
 
     pairs: Tensor  # (P,) where each pair's product lies among those of all with all
     pair_of: Tensor  # (F * F,) the pair of each product, P where it is none
-    left: Tensor  # (P,) the first vector of each pair
-    right: Tensor  # (P,) the second
 
     def __init__(self, num_vectors: int, *, itself: bool) -> None:
         super().__init__()
@@ -49,8 +49,6 @@ class PairProducts(nn.Module):
         pair_of[row, column] = pair_of[column, row] = torch.arange(len(row))
         self.register_buffer("pairs", row * num_vectors + column, persistent=False)
         self.register_buffer("pair_of", pair_of.flatten(), persistent=False)
-        self.register_buffer("left", row, persistent=False)
-        self.register_buffer("right", column, persistent=False)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -59,9 +57,41 @@ class PairProducts(nn.Module):
         """Products (N, P) of vectors (N, F, D), in autocast's type where that is on."""
         if torch.is_grad_enabled():
             return cast("Tensor", _Products.apply(_autocast(vectors), self.pairs, self.pair_of))  # type: ignore[no-untyped-call]
-        if len(self) > FEW:
-            return _products(_autocast(vectors), self.pairs)
-        return (vectors.index_select(1, self.left) * vectors.index_select(1, self.right)).sum(2)
+        return _products(_autocast(vectors), self.pairs)
+
+
+class SharedProducts(nn.Module):
+    """The same products where the items of a request share some of the vectors, in another order and without gradients.
+
+    Of F vectors the places ``shared`` are the request's. These meet an item's own in one matrix product for all items, and each
+    other once.
+    """
+
+    order: Tensor  # (P,) which of PairProducts' columns each of these is
+
+    def __init__(self, num_vectors: int, shared: range, *, itself: bool) -> None:
+        super().__init__()
+        own = [place for place in range(num_vectors) if place not in shared]
+        self.own, self.shared = PairProducts(len(own), itself=itself), PairProducts(len(shared), itself=itself)
+        self.own_pairs = [(i, j) for i in range(len(own)) for j in range(i + itself)]
+        met = [(mine, theirs) for mine in own for theirs in shared]
+        met += [(own[i], own[j]) for i, j in self.own_pairs]
+        met += [(shared[i], shared[j]) for i in range(len(shared)) for j in range(i + itself)]
+        rows = [(max(pair), min(pair)) for pair in met]
+        order = torch.tensor([row * (row + (1 if itself else -1)) // 2 + column for row, column in rows])
+        self.register_buffer("order", order, persistent=False)
+
+    def forward(self, own: Tensor, shared: Tensor) -> Tensor:
+        """Products (B, C, P) of the items' own vectors (B, C, F', D) and their request's (B, F'', D)."""
+        parts = [torch.matmul(own.flatten(1, 2), shared.transpose(1, 2)).view(*own.shape[:2], -1)]
+        if 0 < len(self.own_pairs) <= FEW:
+            vectors = own.unbind(2)
+            parts.append(torch.stack([(vectors[i] * vectors[j]).sum(2) for i, j in self.own_pairs], dim=2))
+        elif self.own_pairs:
+            parts.append(self.own(own.flatten(0, 1)).view(*own.shape[:2], -1))
+        if len(self.shared):
+            parts.append(self.shared(shared)[:, None].expand(-1, own.shape[1], -1))
+        return torch.cat(parts, dim=2)
 
 
 def _autocast(values: Tensor) -> Tensor:
@@ -71,7 +101,7 @@ def _autocast(values: Tensor) -> Tensor:
 
 def _products(vectors: Tensor, pairs: Tensor) -> Tensor:
     products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
-    return products.gather(1, pairs.expand(len(vectors), -1))  # index_select takes six times as long
+    return products.gather(1, pairs.expand(vectors.shape[0], -1))  # index_select takes six times as long
 
 
 class _Products(torch.autograd.Function):
@@ -90,12 +120,16 @@ class _Products(torch.autograd.Function):
         return torch.bmm(weights, vectors), None, None
 
 
+def _terms(vectors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    known = vectors[..., :-1]
+    return _autocast(known).flatten(-2), vectors[..., -1].clone(), known.sum(-2), known.square().sum(-2)
+
+
 class _Terms(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ctx.save_for_backward(vectors)
-        known = vectors[..., :-1]
-        return _autocast(known).flatten(-2), vectors[..., -1].clone(), known.sum(-2), known.square().sum(-2)
+        return _terms(vectors)
 
     @staticmethod
     def backward(ctx: Any, deep: Tensor, first: Tensor, total: Tensor, squares: Tensor) -> Tensor:

@@ -102,6 +102,8 @@ class SASRecNetwork(nn.Module):
     the same one.
     """
 
+    axes: ClassVar[Mapping[str, str]] = {"vectors": "BTD", "length": "B"}
+
     def __init__(self, settings: SASRec, catalogue: Catalogue) -> None:
         super().__init__()
         self.settings = settings
@@ -135,17 +137,19 @@ class SASRecNetwork(nn.Module):
 
     def embed_requests(self, requests: Requests) -> Tensor:
         """Vectors (B, D): the state after the last known event, 0 for an empty history."""
+        return self.from_rows(self.rows(requests))
+
+    def rows(self, requests: Requests) -> dict[str, Tensor]:
+        """The item vectors (B, T, D) of what is known of each history, and how long it is (B,)."""
         history, length = recent(requests, self.settings.history)
-        if history.shape[1] == 0:
-            return self.positions.new_zeros(len(history), self.settings.embedding_dim)
-        return self.embed_rows(self.items.lookup(history), length)
+        return {"vectors": self.items.lookup(history), "length": length}
 
-    def embed_rows(self, vectors: Tensor, length: Tensor) -> Tensor:
-        """Vectors (B, D) of histories whose items have these vectors (B, T, D).
-
-        The last block is computed for the last step alone.
-        """
+    def from_rows(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """Vectors (B, D) from rows of requests. The last block is computed for the last step alone."""
+        vectors, length = rows["vectors"], rows["length"]
         steps = vectors.shape[1]
+        if steps == 0:
+            return vectors.new_zeros(len(vectors), vectors.shape[2])
         last = LastSteps.of(length, steps)
         whole = last.place is None  # then all sequences have the same positions
         states = self._inputs(vectors, self.positions[-steps:] if whole else self._positions(length, steps))

@@ -93,7 +93,7 @@ class LastSteps:
         """The states (B, 1, D) of the last steps, from those of all (B, T, D)."""
         if self.place is None:
             return states[:, -1:]
-        return states[torch.arange(len(states), device=states.device), self.place][:, None]
+        return states[torch.arange(states.shape[0], device=states.device), self.place][:, None]
 
     def known(self, states: Tensor) -> Tensor:
         """The same states (B, D), 0 where a sequence is empty."""
