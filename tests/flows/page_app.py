@@ -123,8 +123,15 @@ def _told(_: Request, error: Exception) -> Response:
 @contextmanager
 def served(service: SmallService, *, port: int = 0) -> Iterator[str]:
     """The address of a server that answers with ``service`` while the block runs."""
+    with listening_to(service.app(), port=port) as url:
+        yield url
+
+
+@contextmanager
+def listening_to(app: Any, *, port: int = 0) -> Iterator[str]:
+    """The address of a server that answers with ``app`` while the block runs."""
     with socket.create_server(("127.0.0.1", port)) as listening:
-        server = uvicorn.Server(uvicorn.Config(service.app(), log_level="warning", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="auto"))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,14 @@ from urllib.parse import quote, urlsplit
 import polars as pl
 import pytest
 from browser import Page, installed
-from page_app import SmallService, served
+from page_app import SmallService, listening_to, served
 
 import shortlist as sl
 from shortlist.data import read_dataset
 from shortlist.data.synthetic_looks import make_looks
 from shortlist.recommender import Recommender
+from shortlist.service import ServiceSettings
+from shortlist.service.app import create_app
 
 HOSTILE = '<img src="x" onerror="window.hacked = 1"><b>bold</b> & "quoted" \'too\''
 ARABIC = "مصباح أزرق صغير للقراءة"
@@ -647,3 +650,28 @@ def test_ids_larger_than_a_browser_counts_keep_all_their_digits(browser: Page) -
         assert int(browser.run("location.hash").split("=")[1]) in large
         assert texts(browser, "#answer > .note") == []
         browser.open("about:blank", width=1440)
+
+
+def test_the_whole_service_is_looked_at_through_it(browser: Page, recommender: Recommender, tmp_path: Path) -> None:
+    token = hashlib.sha256(b"let me see").hexdigest()
+    (tmp_path / "tokens.toml").write_text(
+        f'[[token]]\nname = "me"\nsha256 = "{token}"\nrights = ["recommend", "write", "admin"]\n'
+    )
+    recommender.save(tmp_path / "bundle")
+    app = create_app(ServiceSettings(bundle=tmp_path / "bundle", tokens=tmp_path / "tokens.toml"))
+    with listening_to(app) as url:
+        browser.open(f"{url}#user={USER}", width=1440)
+        browser.wait("document.querySelector('dialog[open] input')")
+        browser.run("document.querySelector('dialog[open] input').focus()")
+        browser.type("let me see")
+        browser.press("Enter")
+        settle(browser)
+        (wanted,) = recommender.answers([USER], k=10)
+        ids = recommender.dataset.encoders.items.decode(wanted.stages.ranked.items[0].numpy()).tolist()
+        assert listed(browser) == ids
+        browser.click(".rows .row .add")
+        browser.wait(f"document.querySelector('.rows .row').dataset.item !== {json.dumps(ids[0])}")
+        settle(browser)
+        assert ids[0] not in listed(browser)
+        assert texts(browser, "#history li")[0].startswith("Thing") or ids[0] in TITLES
+    browser.problems.clear()  # a token was missing at first
