@@ -29,7 +29,8 @@ class Answer:
 def served_from(requests: Requests, served: Tensor, dataset: Dataset) -> tuple[ServedFrom, ...]:
     """What each of B requests is answered from, of which a source knows enough where ``served`` (B,) says so."""
     assert requests.user is not None
-    known = (dataset.events.lengths[requests.user] > 0).tolist()
+    offsets = dataset.events.offsets
+    known = (offsets[requests.user + 1] > offsets[requests.user]).tolist()
     past = [False] * len(requests) if requests.length is None else (requests.length > 0).tolist()
     return tuple(
         "popularity" if not ok else "model" if user else "session" if events else "features"
