@@ -9,8 +9,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from shortlist.contracts import Catalogue, Features, Interactions
+from shortlist.contracts import AnyFeatures, Catalogue, Features, Interactions
 from shortlist.data.encode import Encoders
+from shortlist.data.layered_table import LayeredTable
 from shortlist.features import running_total
 from shortlist.schema import Schema
 
@@ -41,10 +42,12 @@ class Dataset:
     events: Interactions
     target_start: Tensor  # (R,) positions in events
     user_features: Features | None = None  # num_users+1 rows
-    item_features: Features | None = None  # num_items+1 rows
+    item_features: AnyFeatures | None = None  # num_items+1 rows
     context: Features | None = None  # a row for each event
     notes: tuple[str, ...] = ()  # what was dropped, merged or guessed on the way, with counts
-    item_table: pl.DataFrame | None = None  # the items' raw columns, which can be asked for: I rows, from index 1
+    item_table: pl.DataFrame | LayeredTable | None = (
+        None  # the items' raw columns, which can be asked for: I rows, from index 1
+    )
     unknown_targets: Tensor | None = None  # (R,) liked items of the part's own that no vocabulary has, so are no events
 
     def positives(self) -> Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -207,7 +207,7 @@ class Encoders:
     user_features: FeatureEncoder | None = None
     item_features: FeatureEncoder | None = None
     context: FeatureEncoder | None = None
-    titles: tuple[str, ...] | None = None
+    titles: Sequence[str] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready copy of all but :meth:`arrays`; :meth:`from_dict` is the inverse of both."""

@@ -6,8 +6,7 @@ It does not know what a model makes of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +15,9 @@ from torch.nn import functional as F
 from shortlist.contracts import Catalogue, Examples, FeatureLayout, Features, Requests
 from shortlist.models.crosses import Crosses
 from shortlist.models.images import ImageTower
-from shortlist.models.item_features import ItemFeatures
+from shortlist.models.item_features import ItemFeatures, Kept
 from shortlist.models.layers import Embedding
+from shortlist.models.more import More, Place
 
 Bags = Literal["sum", "mean"]
 PREPARED_BYTES = 64 * 2**20  # up to which the vectors of all items with features are kept while a network serves
@@ -76,7 +76,8 @@ class Fields(nn.Module):
                 if layout is not None and layout.num_dense
             }
         )
-        self._kept: tuple[Any, Tensor, Tensor] | None = None
+        self.known_items = ids[1]  # whose rows are in the weight, not behind it
+        self._kept: Kept | None = None
         with torch.no_grad():
             for rows in torch.split(self.table, fields):
                 init(rows)
@@ -89,6 +90,10 @@ class Fields(nn.Module):
     def table(self) -> nn.Parameter:
         """The rows (V, D) of all fields."""
         return cast("nn.Parameter", self.embedding.weight)
+
+    def whole(self) -> Tensor:
+        """The rows (V', D) with those of items that came later behind the other items'."""
+        return self.embedding.whole()
 
     @property
     def has_pairs(self) -> bool:
@@ -117,16 +122,36 @@ class Fields(nn.Module):
             self.crosses.count(examples)
 
     @torch.no_grad()
-    def take_over(self, other: Fields, place: Callable[[Tensor], Tensor] | None) -> None:
-        """Copy what ``other``, of fewer users or items, has learnt; new items get the rows that ``place`` makes of the known."""
-        blocks = zip(torch.split(self.table, self.sizes), torch.split(other.table, other.sizes), strict=True)
-        for block, (rows, known) in enumerate(blocks):
+    def take_over(self, other: Fields) -> None:
+        """Copy what ``other``, of fewer users or items, has learnt; the rows of the others stay as they were drawn."""
+        blocks = zip(torch.split(self.table, self.sizes), torch.split(other.whole(), other.sizes), strict=True)
+        for rows, known in blocks:
             rows[: len(known)] = known
-            if place is not None and len(rows) > len(known):  # of users, or of items
-                rows[len(known) :] = place(known) if block == self.item_block and self.has_items else 0
         self.dense.load_state_dict(other.dense.state_dict())
         if self.crosses is not None and other.crosses is not None:
             self.crosses.load_state_dict(other.crosses.state_dict())
+
+    def grow_by(self, more: More, place: Place) -> None:
+        """Hold rows of new users, which are 0, and of new items: those that ``place`` finds."""
+        if self.has_users and more.users:
+            self._make_room(more.users)
+        if self.has_items:
+            end = self.item_base + self.known_items
+            rows = place(self.table.detach()[self.item_base : end], more.items)
+            self.embedding.add(rows, behind=end)  # the bases stay: no row of the weight is moved
+            self.sizes = [size + len(rows) * (block == self.item_block) for block, size in enumerate(self.sizes)]
+
+    def _make_room(self, users: int) -> None:
+        """Rows for new users behind the known ones, which come first: a table anew."""
+        table, known = self.whole().detach(), self.sizes[0]
+        table = torch.cat((table[:known], table.new_zeros(users, self.width), table[known:]))
+        self.embedding.weight, self.embedding.added = nn.Parameter(table), None
+        self.sizes = [known + users, *self.sizes[1:]]
+        self.user_base, self.context_base, self.item_base = (
+            base + users for base in (self.user_base, self.context_base, self.item_base)
+        )
+        self.known_items = self.sizes[self.item_block] if self.has_items else 0
+        self.feature_base = self.item_base + self.known_items
 
     def of_requests(self, requests: Requests) -> tuple[Tensor, Tensor]:
         """Vectors (B, F, D) and numbers (B, G) of the request fields."""
@@ -165,41 +190,49 @@ class Fields(nn.Module):
         """Vectors (B, C, F, D) and numbers (B, C, G) of the fields of items (B, C) alone, without crossed columns."""
         flat = items.reshape(-1)
         if self.item_features is not None and not self.training and not torch.is_grad_enabled():
-            prepared = self._prepared(self.item_features)
-            if prepared is not None:
-                vectors, numbers = (part.index_select(0, flat) for part in prepared)
+            kept = self._prepared(self.item_features)
+            if kept is not None:
+                vectors, numbers = kept.take(self.item_features.features, flat, self._items)
                 return vectors.view(*items.shape, *vectors.shape[1:]), numbers.view(*items.shape, numbers.shape[1])
         vectors, numbers = self._items(flat)
         return vectors.view(*items.shape, *vectors.shape[1:]), numbers.view(*items.shape, numbers.shape[1])
 
     def _items(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (N, F, D) and numbers (N, G) of items (N,)."""
-        numbers, parts = list[Tensor](), _Parts([items[:, None] + self.item_base] if self.has_items else [], [])
+        numbers, parts = list[Tensor](), _Parts([], [])
+        if self.has_items:
+            ids = items + self.item_base
+            if self.embedding.added is not None:
+                ids = torch.where(items < self.known_items, ids, items + (len(self.table) - self.known_items))
+            parts.ids.append(ids[:, None])
         if self.item_features is not None:
-            features = replace(self.item_features.features, vectors=None, images=()).take(items)
+            features = self.item_features.features.only("categorical", "multi", "numeric").take(items)
             parts.add(features, self.feature_base)
             if features.numeric is not None:
                 numbers.append(features.numeric)
             if "item" in self.dense:  # an item that comes several times is looked at once
                 distinct, places = torch.unique(items, return_inverse=True)
-                whole = replace(self.item_features.features, categorical=None, multi=(), numeric=None).take(distinct)
-                parts.dense += [field[places] for field in self.dense["item"](whole)]
+                seen = self.item_features.features.only("vectors", "images").take(distinct)
+                parts.dense += [field[places] for field in self.dense["item"](seen)]
         return self._vectors(parts, len(items)), self._numbers(numbers, len(items))
 
-    def _prepared(self, features: ItemFeatures) -> tuple[Tensor, Tensor] | None:
+    def _prepared(self, items: ItemFeatures) -> Kept | None:
         """What :meth:`_items` says of every item, kept as long as the weights are as they were; None where it takes much memory.
 
-        Thumbnails are always worth it: to look at one again takes longer than all else.
+        Thumbnails are always worth it: to look at one again takes longer than all else. Items that came or changed since
+        are looked at when they are asked for, until they are many.
         """
-        num = len(features)
+        num, features = len(items), items.features
         size = num * (self.num_pair_fields * self.width + self.num_pair_numbers) * 4
-        if size > PREPARED_BYTES and not features.layout.images:
+        if size > PREPARED_BYTES and not items.layout.images:
             return None
         weights = (self.table, *self.dense.parameters())
         state = tuple((weight.data_ptr(), weight._version, weight.dtype) for weight in weights)
-        if self._kept is None or self._kept[0] != state:
-            self._kept = (state, *self._items(torch.arange(num, device=self.table.device)))
-        return self._kept[1:]
+        kept = self._kept
+        if kept is None or kept.state != state or not kept.serves(features):
+            every = torch.arange(num, device=self.table.device)
+            kept = self._kept = Kept(state, features, *self._items(every))
+        return kept
 
     def _vectors(self, parts: _Parts, num: int) -> Tensor:
         found: list[Tensor] = []

@@ -35,12 +35,12 @@ def test_a_table_of_items_adds_new_ones_and_changes_known_ones(small: Dataset) -
     assert larger.encoders.items.ids.tolist() == ["x", "y", "z"]
     assert touched.tolist() == [2, 3]  # of two rows with one id the last counts
     assert larger.encoders.titles == ("Ex", "Way", "again")
-    assert larger.item_table.rows() == [
+    assert larger.item_table.frame.rows() == [
         ("x", "Ex", "tea", 1.0),
         ("y", "Way", "new kind", 9.0),
         ("z", "again", "tea", 5.0),
     ]
-    features, before = larger.item_features, small.item_features
+    features, before = larger.item_features.whole(), small.item_features
     assert features.categorical[1, 0] == features.categorical[3, 0] == before.categorical[1, 0]
     assert features.categorical[2, 0] == 0  # a kind that training never met
     torch.testing.assert_close(features.numeric[:2], before.numeric[:2])
@@ -67,7 +67,7 @@ def test_later_events_bring_their_users_and_items(small: Dataset) -> None:
         1,
         0,
     ]
-    assert larger.item_table["kind"].to_list() == ["tea", "cup", "cup", None]
+    assert larger.item_table.frame["kind"].to_list() == ["tea", "cup", "cup", None]
 
 
 def test_a_part_grows_with_its_whole(small: Dataset) -> None:
