@@ -5,13 +5,13 @@ It does not know what the rows mean. Where the features lead is learnt once for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from shortlist.contracts import AnyFeatures, Features, Interactions
+from shortlist.contracts import AnyFeatures, FeatureLayout, Features, Interactions
 
 SHRINKAGE = 5.0  # items of a value that weigh as much as the mean of all items
 RIDGE = 10.0  # on standardised columns
@@ -25,7 +25,7 @@ class Directions:
 
     mean: Tensor  # (D,) float64, of all items with events
     values: Tensor  # (V, D) float32, what each categorical or multi-hot value adds to it
-    columns: Tensor | None  # (G, D) float64, what each number and each part of a vector adds
+    columns: Tensor  # (G, D) float64, what each number and each part of a vector adds
     length: Tensor | None  # of the usual row; None: rows are single numbers
 
     @classmethod
@@ -38,18 +38,20 @@ class Directions:
         total, length = rows.new_zeros(rows.shape[1], dtype=torch.float64), torch.zeros((), dtype=torch.float64)
         effects = total.new_zeros(features.layout.num_ids, rows.shape[1])
         counts = total.new_zeros(features.layout.num_ids)
-        for target, learnt in _parts(rows, features, met):
+        products = total.new_zeros(_num_columns(features.layout), rows.shape[1])
+        for some in torch.split(met, AT_ONCE):
+            target, learnt = rows.index_select(0, some).double(), features.take(some)
             row, value = _pairs(learnt)
             total += target.sum(0)
             length += target.norm(dim=1).sum()
             effects.index_add_(0, value, target[row])
             counts.index_add_(0, value, torch.ones_like(counts[:1]).expand(len(value)))
+            products += _columns(learnt, len(some)).T @ target
         many = max(len(met), 1)
         mean = total / many
         effects = (effects - counts[:, None] * mean) / (counts + SHRINKAGE)[:, None]
         usual = None if rows.shape[1] == 1 else length / many if len(met) else torch.ones((), dtype=torch.float64)
-        slopes = _slopes(rows, features, met, mean, effects)
-        return cls(mean, effects.float(), slopes, usual)
+        return cls(mean, effects.float(), _slopes(products, features, met, mean, effects), usual)
 
     def place(self, features: AnyFeatures, items: Tensor) -> Tensor:
         """Rows (n, D) for items (n,): the mean, and what their features add to it, at the usual length.
@@ -58,9 +60,7 @@ class Directions:
         """
         wanted = features.only(*KINDS).take(items)
         placed = self.mean + _by_values(_pairs(wanted), self.values.double(), len(items))
-        columns = _numbers(wanted)
-        if self.columns is not None and columns is not None:
-            placed = placed + columns @ self.columns
+        placed = placed + _columns(wanted, len(items)) @ self.columns
         if self.length is not None:
             placed = placed * (self.length / placed.norm(dim=1, keepdim=True).clamp(min=1e-9))
         return placed.float()
@@ -80,46 +80,44 @@ class Placing:
         learnt = self._learnt.get(name)
         if learnt is None or (learnt[0].data_ptr(), learnt[1]) != (rows.data_ptr(), rows._version):
             met = (events().item_counts()[: len(rows)] > 0).nonzero().squeeze(1)
-            learnt = self._learnt[name] = rows, rows._version, Directions.of(rows, features, met)
+            seen = features.only(*KINDS)
+            learnt = self._learnt[name] = rows, rows._version, Directions.of(rows, seen, met)
         return learnt[2]
 
 
-def _slopes(rows: Tensor, features: Features, met: Tensor, mean: Tensor, effects: Tensor) -> Tensor | None:
-    """What numbers and vectors add (G, D) to what the values say."""
-    width = features.layout.numeric + sum(features.layout.vectors)
-    if not width or not len(met):
-        return None
-    gram, found = mean.new_zeros(width, width), mean.new_zeros(width, len(mean))
-    for target, learnt in _parts(rows, features, met):
-        columns = _numbers(learnt)
-        assert columns is not None
-        gram += columns.T @ columns
-        found += columns.T @ (target - mean - _by_values(_pairs(learnt), effects, len(target)))
-    slopes: Tensor = torch.linalg.solve(gram + RIDGE * torch.eye(width, dtype=gram.dtype), found)
-    return slopes
-
-
-def _parts(rows: Tensor, features: Features, met: Tensor) -> Iterator[tuple[Tensor, Features]]:
-    """The rows and the features of some items, a few at a time."""
+def _slopes(products: Tensor, features: Features, met: Tensor, mean: Tensor, effects: Tensor) -> Tensor:
+    """What numbers and vectors add (G, D) to what the values say, given their ``products`` (G, D) with the rows."""
+    width = len(products)
+    if not width:
+        return products
+    gram = RIDGE * torch.eye(width, dtype=products.dtype)
     for some in torch.split(met, AT_ONCE):
-        yield rows.index_select(0, some).double(), features.only(*KINDS).take(some)
+        learnt = features.take(some)
+        columns, (row, value) = _columns(learnt, len(some)), _pairs(learnt)
+        gram += columns.T @ columns
+        used, place = torch.unique(value, return_inverse=True)
+        shares = columns / torch.bincount(row, minlength=len(some)).clamp(min=1)[:, None]
+        shares = columns.new_zeros(len(used), width).index_add_(0, place, shares[row])  # of what each value adds
+        products = products - columns.sum(0)[:, None] * mean - shares.T @ effects[used]
+    slopes: Tensor = torch.linalg.solve(gram, products)
+    return slopes
 
 
 def _pairs(features: Features) -> tuple[Tensor, Tensor]:
     """The known values of N rows: which row (P,) has which value (P,), in fused ids."""
     rows: list[Tensor] = [torch.zeros(0, dtype=torch.int64)]
     values: list[Tensor] = [torch.zeros(0, dtype=torch.int64)]
-    every = torch.arange(len(features))
+    first = iter(features.layout.offsets)  # a field's first value is its unknown one
     if features.categorical is not None:
-        for column in features.categorical.long().T:
-            rows.append(every)
-            values.append(column)
+        for column in features.categorical.T:
+            known = (column != next(first)).nonzero().squeeze(1)
+            rows.append(known)
+            values.append(column[known].long())
     for field in features.multi:
-        rows.append(torch.repeat_interleave(every, field.offsets.diff()))
-        values.append(field.values.long())
-    row, value = torch.cat(rows), torch.cat(values)
-    is_known = ~torch.isin(value, torch.tensor(features.layout.offsets))  # a field's first value is its unknown one
-    return row[is_known], value[is_known]
+        known = (field.values != next(first)).nonzero().squeeze(1)
+        rows.append(torch.repeat_interleave(torch.arange(len(field)), field.offsets.diff())[known])
+        values.append(field.values[known].long())
+    return torch.cat(rows), torch.cat(values)
 
 
 def _by_values(pairs: tuple[Tensor, Tensor], effects: Tensor, num_rows: int) -> Tensor:
@@ -129,6 +127,11 @@ def _by_values(pairs: tuple[Tensor, Tensor], effects: Tensor, num_rows: int) -> 
     return total / torch.bincount(row, minlength=num_rows).clamp(min=1)[:, None]
 
 
-def _numbers(features: Features) -> Tensor | None:
-    parts = [part.double() for part in (features.numeric, features.vectors) if part is not None]
-    return torch.cat(parts, dim=1) if parts else None
+def _columns(features: Features, num_rows: int) -> Tensor:
+    """Numbers and vectors (N, G) float64, side by side."""
+    parts = [part for part in (features.numeric, features.vectors) if part is not None]
+    return torch.cat([torch.zeros(num_rows, 0), *parts], dim=1).double()
+
+
+def _num_columns(layout: FeatureLayout) -> int:
+    return layout.numeric + sum(layout.vectors)
