@@ -10,6 +10,7 @@ from shortlist.contracts import Ragged
 from shortlist.data.columns import Columns
 from shortlist.data.conditions import fulfilled, parse_condition
 from shortlist.data.dataset import Dataset
+from shortlist.data.plain_sql import FUNCTIONS, harm
 from shortlist.errors import RequestError, nearest
 from shortlist.features import running_total
 from shortlist.schema import Feature
@@ -34,6 +35,11 @@ def allowed_items(dataset: Dataset, where: str) -> Tensor:
     condition = parse_condition(
         where, table.columns, name="where", where="the items table", error=RequestError, example=EXAMPLE
     )
+    if (found := harm(where)) is not None:
+        raise RequestError(
+            f'where = "{where}" uses {found}. What there is: comparisons, and, or, not, in, between, like, is null, case, '
+            f"arithmetic, and the functions {', '.join(sorted(FUNCTIONS))}."
+        )
     told = fulfilled(table, condition, what=f'where = "{where}"', each="item", error=RequestError, example=EXAMPLE)
     return torch.cat((torch.zeros(1, dtype=torch.bool), torch.from_numpy(told.to_numpy(writable=True))))
 
