@@ -21,9 +21,9 @@ PACKAGE = ROOT / "src" / "shortlist"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TEXTS = sorted(
     path
-    for folder in ("src", "tests", "docs", "examples", "recipes", "benchmarks", ".ci", ".")
+    for folder in ("src", "tests", "deploy", "docs", "examples", "recipes", "benchmarks", ".ci", ".")
     for path in (ROOT / folder).glob("*" if folder == "." else "**/*")
-    if path.is_file() and path.suffix in {".py", ".md", ".toml", ".txt", ".json", ".csv", ""} and path.name != ".git"
+    if path.is_file() and path.suffix not in {".png", ".pyc"} and path.name != ".git"
 )
 
 

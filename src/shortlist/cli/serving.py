@@ -21,7 +21,13 @@ import click
     type=click.Path(path_type=Path),
     help="Where the service keeps its own files.  [default: BUNDLE.service]",
 )
-@click.option("--state", metavar="URL", help="Another store of events, such as redis://localhost:6379/0.")
+@click.option(
+    "--state",
+    metavar="URL",
+    envvar="SHORTLIST_STATE",  # a URL may hold a password, and everybody can read a command line
+    show_envvar=True,
+    help="Another store of events, such as redis://localhost:6379/0.",
+)
 @click.option("--tokens", type=click.Path(path_type=Path), help="A TOML file that says who may do what.")
 @click.option("--open", "is_open", is_flag=True, help="Listen where others can reach it without asking for tokens.")
 @click.option(

@@ -14,10 +14,10 @@ from pathlib import Path
 from shortlist.errors import BundleError, RequestError, ShortlistError, StateError
 from shortlist.recommender import Recommender
 from shortlist.service.control import Control, ControlFile
-from shortlist.service.generation import Generation, load_generation, newest
+from shortlist.service.generation import Generation, load_generation, newest, warm
 from shortlist.service.items import changes_to_apply, with_changes
 from shortlist.service.settings import ServiceSettings
-from shortlist.service.state import State
+from shortlist.service.state import ItemChange, State
 
 log = logging.getLogger("shortlist.service")
 
@@ -131,7 +131,10 @@ class Serving:
         except StateError as error:
             log.warning("changes of items cannot be read", extra={"why": str(error)})
             return generation
-        recommender, wrong = with_changes(generation.recommender, changes) if changes else (generation.recommender, [])
+        recommender, wrong = generation.recommender, list[tuple[ItemChange, str]]()
+        if changes:
+            recommender, wrong = with_changes(recommender, changes)
+            warm(recommender)
         for change, why in wrong:
             log.warning("a change of an item is left out", extra={"item": change.item_id, "why": why})
         revision = max(revision, changes[-1].revision) if changes else revision

@@ -44,6 +44,7 @@ class ServiceSettings:
         for name, least in (
             ("port", 0),
             ("workers", 1),
+            ("threads", 1),
             ("most_waiting", 1),
             ("most_together", 1),
             ("stop_timeout_s", 1),
