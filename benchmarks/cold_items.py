@@ -154,11 +154,13 @@ def refreshed(folder: Path) -> list[Any]:
     assert full.item_table is not None
     is_new = pl.Series(cold[1:].numpy())
     known = train.encoders.items.decode(cold.nonzero().squeeze(1).numpy()).tolist()
-    small = sl.read_dataset(ratings.filter(~pl.col("item_id").is_in(known)), items=full.item_table.filter(~is_new))
+    small = sl.read_dataset(
+        ratings.filter(~pl.col("item_id").is_in(known)), items=full.item_table.frame.filter(~is_new)
+    )
     rows = [{"name": "random", **judged(at_random(test.num_items), test, cold)}]
     for settings, epochs in PLACED:
         model = sl.fit(settings, small, training=sl.Training(epochs=epochs, patience=None, seed=0))
-        grown = sl.Recommender(model, index=Exact()).refresh(full.item_table.filter(is_new))
+        grown = sl.Recommender(model, index=Exact()).refresh(full.item_table.frame.filter(is_new))
         moved = torch.from_numpy(grown.dataset.encoders.items.encode(full.encoders.items.ids)).long()
         moved = torch.cat((torch.zeros(1, dtype=torch.int64), moved))  # the same item's index in the grown vocabulary
         events = replace(test.events, items=moved[test.events.items.long()].to(test.events.items.dtype))

@@ -46,7 +46,9 @@ def answer_frame(answer: Answer | None, encoders: Encoders) -> pl.DataFrame:
     rows, places = (index.tolist() for index in ranked.valid.nonzero(as_tuple=True))
     asked = () if answer is None else answer.query.user_ids
     sources = () if answer is None else answer.sources
-    numbers = encoders.users.is_integer and all(user is None or str(user).lstrip("-").isdecimal() for user in asked)
+    numbers = encoders.users.is_integer and all(
+        user is None or str(user).removeprefix("-").isdecimal() for user in asked
+    )
     users = [None if user is None else int(user) if numbers else str(user) for user in asked]
     return pl.DataFrame(
         [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,10 +19,18 @@ from shortlist.query import encode_query
 from shortlist.vocabulary import Id
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The events of a user's history as (1, L) items, with what each adds to a score that ``model`` gives, best first."""
+
+    model: str
+    contributions: Candidates
+
+
 def explanation(
     dataset: Dataset, models: Sequence[Model], item: int, *, user: Id | None, events: Any, context: Any
-) -> Candidates:
-    """The events of a user's history as (1, L) items, with what each adds to the score of ``item``, best first.
+) -> Explanation:
+    """What each event of a user's history adds to the score of ``item``.
 
     The first of the ``models`` is asked that scores single items by the history. An event's contribution is the score
     with the whole history less the score as if that event had not been: exact, by one forward pass over all such
@@ -47,7 +55,7 @@ def explanation(
             raise RequestError("No event of the history is known, so there is nothing to explain the score by.")
         items, added = contributions(model, query.requests, item)
         if bool((added != 0).any()):  # MF looks at the history of those alone whom it does not know
-            return Candidates(items[None], added[None]).reorder(added[None], len(items))
+            return Explanation(model.name, Candidates(items[None], added[None]).reorder(added[None], len(items)))
     names = ", ".join(model.name for model in models)
     raise RequestError(
         f"{names}: nothing here scores the item by this user's history, so the score cannot be explained by it. A model of ids "

@@ -62,7 +62,8 @@ class Ragged:
 
     def take(self, rows: Tensor) -> Ragged:
         """The given rows (N',), in that order."""
-        starts, lengths = self.offsets[rows], (self.offsets[1:] - self.offsets[:-1])[rows]
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts  # not those of all rows: there may be a million
         return Ragged(self.values[spans(starts, lengths)], running_total(lengths))
 
 

@@ -57,7 +57,7 @@ class Interactions:
     def take_rows(self, rows: Tensor) -> Interactions:
         """The events of the given rows (B,), in that order, as rows 0 … B-1."""
         starts = self.offsets[rows]
-        lengths = self.offsets[rows + 1] - starts
+        lengths = self.offsets[rows + 1] - starts  # not those of all rows: there may be a million
         return self._with(running_total(lengths), spans(starts, lengths))
 
     def item_counts(self) -> Tensor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from shortlist.bundle import Bundle, Part, read_bundle, write_bundle
 from shortlist.contracts import Candidates, Catalogue, ModelSettings, Ranker, Requests, Retriever
@@ -107,8 +108,10 @@ class Model:
         """The model that :meth:`to_part` described; ``dataset`` brings its features and vocabularies."""
         stated = part.facts.get("catalogue", {})
         catalogue = dataset.catalogue().with_evidence(stated.get("evidence", 0))
-        network = part.settings.build(catalogue)
-        network.load_state_dict(part.weights)
+        network = undrawn(part.settings, catalogue)
+        own = network.state_dict()
+        weights = {name: table.to(own[name].dtype) if name in own else table for name, table in part.weights.items()}
+        network.load_state_dict(weights, assign=True)  # which are mapped from a file, and stay there
         until = part.facts.get("trained_until")
         training = part.facts.get("training")
         return cls(
@@ -200,6 +203,27 @@ class Model:
             )
             scores.append(pair_scores(self.network, requests, items[block, None])[:, 0])
         return torch.cat(scores) if scores else torch.zeros(0)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves memory as it is where random numbers would be drawn into it."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = {} if kwargs is None else kwargs
+        if getattr(func, "__name__", "") in ("normal_", "uniform_", "kaiming_uniform_"):  # a tensor's, or of nn.init
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
+
+
+def undrawn(settings: ModelSettings, catalogue: Catalogue) -> nn.Module:
+    """The network of ``settings``, but for its random numbers: all else that it consists of is there.
+
+    Memory that nothing was written to is none, and a million vectors are drawn in half a second.
+    """
+    with _Undrawn():
+        return settings.build(catalogue)
 
 
 def history_width(settings: ModelSettings) -> int:

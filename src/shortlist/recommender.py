@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -21,14 +21,14 @@ from shortlist.data.dataset import Dataset
 from shortlist.data.grow import as_grown, with_items
 from shortlist.diversity import Selection
 from shortlist.errors import RequestError, ShortlistWarning
-from shortlist.explaining import explanation
+from shortlist.explaining import Explanation, explanation
 from shortlist.funnel import Funnel
 from shortlist.index import AnyIndex
 from shortlist.model import Model
 from shortlist.query import Query, encode_query, encode_selection
 from shortlist.refreshing import refreshed
 from shortlist.similar import Similar
-from shortlist.storing import funnel_from_bundle, funnel_to_parts
+from shortlist.storing import funnel_from_bundle, funnel_to_bundle
 from shortlist.vocabulary import Id
 
 MOST_KEPT = 64  # conditions whose items, and columns whose values, are remembered
@@ -198,11 +198,15 @@ class Recommender:
         others; see :func:`~shortlist.explaining.explanation`. ``events`` and ``context`` are as in :meth:`recommend`;
         None as the user is an anonymous session.
         """
-        index = _index_of(self.dataset, item)
-        found = explanation(self.dataset, self.funnel.models, index, user=user, events=events, context=context)
-        frame = items_frame(found, self.dataset.encoders)
+        found = self.explanation(user, item, events=events, context=context)
+        frame = items_frame(found.contributions, self.dataset.encoders)
         titles = pl.Series("title", self.titles(frame["item_id"].to_list()), dtype=pl.String)
         return frame.select("item_id", titles, contribution="score")
+
+    def explanation(self, user: Id | None, item: Id, *, events: Any = None, context: Any = None) -> Explanation:
+        """What :meth:`explain` decodes, with the name of the model whose score it is."""
+        index = _index_of(self.dataset, item)
+        return explanation(self.dataset, self.funnel.models, index, user=user, events=events, context=context)
 
     def similar_items(self, item: Id, *, k: int = 10) -> pl.DataFrame:
         """The ``k`` items nearest to ``item``, see :class:`~shortlist.similar.Similar`: item_id and score."""
@@ -253,9 +257,7 @@ class Recommender:
 
     def save(self, path: str | Path) -> None:
         """Write the folder ``path``; :func:`shortlist.load` reads it, and answers bit for bit the same."""
-        parts, indexes, facts = funnel_to_parts(self.funnel)
-        facts["made"] = {"trained": self.made.trained, "indexed": self.made.indexed}
-        write_bundle(path, Bundle(parts, self.dataset, self.held_out, indexes, facts))
+        write_bundle(path, funnel_to_bundle(self.funnel, self.dataset, self.held_out, asdict(self.made)))
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> Recommender:

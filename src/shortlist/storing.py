@@ -9,6 +9,7 @@ import torch
 
 from shortlist.bundle import Bundle, Indexed, Part
 from shortlist.data.attributes import item_values
+from shortlist.data.dataset import Dataset
 from shortlist.errors import BundleError
 from shortlist.funnel import Funnel
 from shortlist.model import Model
@@ -17,8 +18,8 @@ from shortlist.query import encode_selection
 from shortlist.sources import Source
 
 
-def funnel_to_parts(funnel: Funnel) -> tuple[dict[str, Part], dict[str, Indexed], dict[str, Any]]:
-    """Its networks and its indexes by name, and the rest as JSON-ready facts."""
+def funnel_to_bundle(funnel: Funnel, dataset: Dataset, held_out: Dataset | None, made: dict[str, Any]) -> Bundle:
+    """A bundle of the funnel and of what it serves with; ``made`` are facts of its making, JSON-ready."""
     parts = {"fallback": Part(Popularity(), funnel.fallback.state_dict(), {})}
     indexes: dict[str, Indexed] = {}
     for place, source in enumerate(funnel.sources, start=1):
@@ -28,21 +29,18 @@ def funnel_to_parts(funnel: Funnel) -> tuple[dict[str, Part], dict[str, Indexed]
             indexes[f"index{suffix}"] = source.index_settings, source.index.arrays()
     if funnel.ranker is not None:
         parts["ranker"] = funnel.ranker.to_part()
-    withdrawn = [] if funnel.offered is None else (~funnel.offered).nonzero().squeeze(1).tolist()
-    return (
-        parts,
-        indexes,
-        {
-            "candidates": funnel.candidates,
-            "diversity": funnel.selection.diversity,
-            "caps": {cap.attribute: cap.most for cap in funnel.selection.caps},
-            "withdrawn": withdrawn,
-        },
-    )
+    facts = {
+        "candidates": funnel.candidates,
+        "diversity": funnel.selection.diversity,
+        "caps": {cap.attribute: cap.most for cap in funnel.selection.caps},
+        "made": made,
+    }
+    arrays = {} if funnel.offered is None else {"withdrawn": (~funnel.offered).nonzero().squeeze(1)}
+    return Bundle(parts, dataset, held_out, indexes, facts, arrays)
 
 
 def funnel_from_bundle(bundle: Bundle) -> Funnel:
-    """The funnel that :func:`funnel_to_parts` took apart."""
+    """The funnel of a bundle that :func:`funnel_to_bundle` made."""
     if "fallback" not in bundle.parts:
         raise BundleError("The folder holds a single model and no recommender. Read it with sl.Model.load(path).")
     models = {name: Model.from_part(part, bundle.dataset) for name, part in bundle.parts.items()}
@@ -54,8 +52,8 @@ def funnel_from_bundle(bundle: Bundle) -> Funnel:
         index = None if settings is None else settings.restore(arrays)
         sources.append(Source(models[name], index, settings))
     facts, offered = bundle.facts, None
-    if facts["withdrawn"]:
+    if "withdrawn" in bundle.arrays:
         offered = torch.ones(bundle.dataset.num_items + 1, dtype=torch.bool)
-        offered[torch.tensor(facts["withdrawn"])] = False
+        offered[bundle.arrays["withdrawn"]] = False
     selection = encode_selection(facts["diversity"], facts["caps"], partial(item_values, bundle.dataset))
     return Funnel(tuple(sources), models.get("ranker"), facts["candidates"], fallback, selection, offered)

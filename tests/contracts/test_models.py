@@ -193,6 +193,31 @@ def _in_float64(dataset: Dataset) -> Dataset:
     )
 
 
+@pytest.mark.parametrize("name", TRAINED)
+def test_what_is_served_is_what_gradients_are_taken_of(name: str, dataset: Dataset) -> None:
+    """Without gradients some things are computed another way."""
+    torch.manual_seed(0)
+    exact = _in_float64(dataset)
+    network = TRAINED[name].build(exact.catalogue().with_evidence(2)).double().eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    requests = _requests(exact, history_width(TRAINED[name]))
+    items = torch.arange(1, 9).repeat(len(requests), 1)
+
+    def answer() -> Tensor:
+        if isinstance(network, Ranker):
+            evidence = torch.stack(
+                (torch.arange(8.0).sin().expand(items.shape), torch.arange(8.0).expand(items.shape)), 2
+            )
+            return network.score(requests, Candidates(items, torch.zeros(items.shape), evidence.double()))
+        assert isinstance(network, Retriever)
+        return network.embed_requests(requests)
+
+    with torch.inference_mode():
+        served = answer()
+    torch.testing.assert_close(served, answer())
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_batch_mates_change_nothing(name: str, dataset: Dataset) -> None:
     model = _fitted(ALL[name], dataset)
@@ -338,6 +363,26 @@ def test_saved_and_loaded_models_score_the_same(name: str, dataset: Dataset, tmp
     requests = _requests(dataset, history_width(ALL[name]))
     assert again.settings == model.settings
     assert torch.equal(_scores(model, requests), _scores(again, requests))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_loaded_network_has_all_that_a_built_one_has(name: str, dataset: Dataset, tmp_path: Any) -> None:
+    """Loading draws no random numbers and copies no weights, and leaves nothing out for that."""
+    model = _fitted(ALL[name], dataset)
+    built = ALL[name].build(dataset.catalogue())
+    built.load_state_dict(model.network.state_dict())
+    write_bundle(tmp_path / "model", Bundle({"model": model.to_part()}, dataset))
+    part = read_bundle(tmp_path / "model").parts["model"]
+    state = torch.get_rng_state()
+    loaded = Model.from_part(part, dataset).network
+    assert torch.equal(torch.get_rng_state(), state)
+    for kind in ("named_parameters", "named_buffers"):
+        expected, found = (dict(getattr(network, kind)()) for network in (built, loaded))
+        assert list(found) == list(expected)
+        for key, values in expected.items():
+            assert torch.equal(found[key], values), key
+            assert (found[key].requires_grad, found[key].is_leaf) == (values.requires_grad, values.is_leaf), key
+    assert all(value.data_ptr() == part.weights[key].data_ptr() for key, value in loaded.state_dict().items())
 
 
 @needs_gpu

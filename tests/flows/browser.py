@@ -14,6 +14,18 @@ from types import TracebackType
 from typing import Any, Self
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CODES = {  # of keys without a letter, and the text that they write
+    "Enter": (13, "\r"),
+    "Tab": (9, ""),
+    "Escape": (27, ""),
+    "Delete": (46, ""),
+    "ArrowUp": (38, ""),
+    "ArrowDown": (40, ""),
+    "Home": (36, ""),
+    "End": (35, ""),
+    "/": (191, "/"),
+    "?": (191, "?"),
+}
 
 
 def installed() -> str | None:
@@ -77,15 +89,63 @@ class Page:
                 result: dict[str, Any] = answer["result"]
                 return result
 
-    def open(self, path: Path, *, width: int, height: int = 900, is_dark: bool = False) -> None:
-        """Show a file at a size, light or dark, and wait until it is there."""
+    def open(
+        self, place: Path | str, *, width: int, height: int = 900, is_dark: bool = False, calm: bool = True
+    ) -> None:
+        """Show a file or an address at a size, light or dark, and wait until it is there; ``calm`` asks for no movement."""
+        self.resize(width, height)
+        wanted = {"prefers-color-scheme": "dark" if is_dark else "light"}
+        wanted["prefers-reduced-motion"] = "reduce" if calm else "no-preference"
+        features = [{"name": name, "value": value} for name, value in wanted.items()]
+        self.call("Emulation.setEmulatedMedia", {"features": features})
+        url = place.resolve().as_uri() if isinstance(place, Path) else place
+        self.call(
+            "Page.navigate", {"url": "about:blank"}
+        )  # from one place in a page to another nothing would be loaded
+        self.wait("location.href === 'about:blank' && document.readyState === 'complete'")
+        if url != "about:blank":
+            self.call("Page.navigate", {"url": url})
+            self.wait("location.href !== 'about:blank' && document.readyState === 'complete'")
+
+    def resize(self, width: int, height: int = 900) -> None:
+        """Give the page another size; a narrow one is a phone's."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", size)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
-        self.call("Emulation.setEmulatedMedia", {"features": [scheme]})
-        self.call("Page.navigate", {"url": path.resolve().as_uri()})
-        while self.run("document.readyState + location.protocol") != "completefile:":
+
+    def wait(self, condition: str, *, seconds: float = 20) -> None:
+        """Wait until a JavaScript expression is true."""
+        end = time.monotonic() + seconds
+        while not self.run(f"Boolean({condition})"):
+            assert time.monotonic() < end, (
+                f"{condition} does not come true. The page says: {self.run('document.body?.innerText')}"
+            )
             time.sleep(0.02)
+
+    def click(self, selector: str) -> None:
+        """Click the middle of the first element that a CSS selector finds, as a mouse does."""
+        place = self.run(
+            f"""(() => {{ const one = document.querySelector({json.dumps(selector)}); one.scrollIntoView({{block: "nearest"}});
+            const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; }})()"""
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            values = {"type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1}
+            self.call("Input.dispatchMouseEvent", values)
+
+    def type(self, text: str) -> None:
+        """Type letters into what has the focus."""
+        self.call("Input.insertText", {"text": text})
+
+    def press(self, *keys: str) -> None:
+        """Press keys one after the other; "Alt+ArrowUp" holds the first while the other is pressed."""
+        for key in keys:
+            held, _, name = key.rpartition("+")
+            code, text = CODES.get(name, (0, name if len(name) == 1 else ""))
+            values: dict[str, Any] = {"key": name, "modifiers": {"": 0, "Alt": 1, "Shift": 8}[held]}
+            values |= {"windowsVirtualKeyCode": code or ord(name.upper())} | (
+                {"text": text} if text and not held else {}
+            )
+            self.call("Input.dispatchKeyEvent", {"type": "keyDown" if "text" in values else "rawKeyDown"} | values)
+            self.call("Input.dispatchKeyEvent", {"type": "keyUp"} | values)
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression in the page."""
@@ -93,9 +153,9 @@ class Page:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def screenshot(self, path: Path) -> None:
-        """The whole page as a PNG."""
-        found = self.call("Page.captureScreenshot", {"captureBeyondViewport": True})
+    def screenshot(self, path: Path, *, whole: bool = True) -> None:
+        """The whole page as a PNG, or what is in view of it."""
+        found = self.call("Page.captureScreenshot", {"captureBeyondViewport": whole})
         path.write_bytes(base64.b64decode(found["data"]))
 
     def _next(self) -> dict[str, Any]:

@@ -23,6 +23,11 @@ NEEDED = [
     ("GET", "/metrics", "admin"),
     ("POST", "/admin/reload", "admin"),
     ("POST", "/admin/rollback", "admin"),
+    ("GET", "/catalogue", "recommend"),
+    ("GET", "/items/i0001/image", "recommend"),
+    ("POST", "/explain", "recommend"),
+    ("GET", "/users", "admin"),
+    ("GET", "/users/u0001/history", "admin"),
 ]
 RIGHTS = ["recommend", "write", "admin"]
 
@@ -46,10 +51,9 @@ def _as(right: str) -> dict[str, str]:
 
 def test_every_route_is_in_this_table_or_open(client: TestClient) -> None:
     routes = {(next(iter(route.methods - {"HEAD"})), route.path) for route in client.app.routes}  # type: ignore[attr-defined]
-    free = {("GET", "/health/live"), ("GET", "/health/ready"), ("GET", "/openapi.json")}
-    listed = {
-        (method, path.replace("i0001", "{item_id}").replace("nothing", "{item_id}")) for method, path, _ in NEEDED
-    }
+    free = {("GET", path) for path in ("/health/live", "/health/ready", "/openapi.json", "/", "/page/{file}")}
+    names = {"i0001": "{item_id:path}", "nothing": "{item_id:path}", "u0001": "{user_id:path}"}
+    listed = {(method, "/".join(names.get(part, part) for part in path.split("/"))) for method, path, _ in NEEDED}
     assert routes - free == listed
 
 
@@ -84,3 +88,16 @@ def test_known_and_unknown_users_look_alike_to_who_may_not_know(client: TestClie
 def test_no_other_site_may_read_an_answer(client: TestClient) -> None:
     answer = client.get("/health/live", headers={"origin": "https://elsewhere.example"})
     assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_what_explains_an_answer_for_a_user_is_not_for_everybody(client: TestClient) -> None:
+    asked = {"item_id": "i0005", "user_id": "u0001"}
+    assert client.post("/explain", json=asked, headers=_as("recommend")).status_code == 403
+    session = {"item_id": "i0005", "events": [{"item_id": "i0001"}]}
+    assert client.post("/explain", json=session, headers=_as("recommend")).status_code == 200
+
+
+def test_the_page_is_open_and_asks_for_nothing_elsewhere(client: TestClient) -> None:
+    answer = client.get("/")
+    assert answer.status_code == 200
+    assert "default-src 'self'" in answer.headers["content-security-policy"]

@@ -28,7 +28,7 @@ def client(settings: ServiceSettings) -> Iterator[TestClient]:
 def _new(client: TestClient, **changed: Any) -> dict[str, Any]:
     """A row with all columns that the items have, like the first item's."""
     desk = client.app.state.desk  # type: ignore[attr-defined]
-    row: dict[str, Any] = desk.serving.recommender.dataset.item_table.row(0, named=True)
+    row: dict[str, Any] = desk.serving.recommender.dataset.item_table.frame.row(0, named=True)
     return {**row, "product_id": "new 1"} | changed
 
 

@@ -229,7 +229,7 @@ def test_without_diversity_and_caps_the_answer_is_the_plain_one(ranked: Recommen
 def test_caps_count_over_the_whole_answer(ranked: Recommender, dataset: Dataset) -> None:
     assert dataset.item_table is not None
     found = ranked.recommend(USERS, k=5, caps={"category": 2}, exclude_seen=False)
-    joined = found.join(dataset.item_table, on="item_id")
+    joined = found.join(dataset.item_table.frame, on="item_id")
     assert joined.group_by("user_id", "category").len()["len"].max() == 2
     assert found.group_by("user_id").len()["len"].to_list() == [5] * len(USERS)
 
@@ -298,7 +298,7 @@ def test_no_answer_is_short_while_enough_items_pass(
 ) -> None:
     """Whatever the source: the index, the others, and popularity for a stranger."""
     assert many.item_table is not None
-    passing = set(many.item_table.filter(pl.col("number") < eligible)["item_id"])
+    passing = set(many.item_table.frame.filter(pl.col("number") < eligible)["item_id"])
     users = [*recommenders[0].known_users()[:5], -1]
     for recommender in recommenders:
         for arguments in ({}, {"diversity": 0.3}):

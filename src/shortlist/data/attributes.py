@@ -10,6 +10,7 @@ from shortlist.contracts import Ragged
 from shortlist.data.columns import Columns
 from shortlist.data.conditions import fulfilled, parse_condition
 from shortlist.data.dataset import Dataset
+from shortlist.data.item_table import ItemTable
 from shortlist.errors import RequestError, nearest
 from shortlist.features import running_total
 from shortlist.schema import Feature
@@ -34,7 +35,8 @@ def allowed_items(dataset: Dataset, where: str) -> Tensor:
     condition = parse_condition(
         where, table.columns, name="where", where="the items table", error=RequestError, example=EXAMPLE
     )
-    told = fulfilled(table, condition, what=f'where = "{where}"', each="item", error=RequestError, example=EXAMPLE)
+    used = table.select(list(dict.fromkeys(condition.meta.root_names())) or table.columns[:1])
+    told = fulfilled(used, condition, what=f'where = "{where}"', each="item", error=RequestError, example=EXAMPLE)
     return torch.cat((torch.zeros(1, dtype=torch.bool), torch.from_numpy(told.to_numpy(writable=True))))
 
 
@@ -52,7 +54,7 @@ def item_values(dataset: Dataset, column: str) -> Ragged:
     stated = {feature.name: feature for feature in dataset.schema.of("item")}
     is_list = isinstance(table.schema[column], pl.List)
     feature = stated.get(column, Feature(column, "multi" if is_list else "categorical", "item"))
-    columns = Columns(table)
+    columns = Columns(table.select([column]))
     if is_list or feature.kind == "multi":
         levels, offsets = columns.lists(feature)
     else:
@@ -64,7 +66,7 @@ def item_values(dataset: Dataset, column: str) -> Ragged:
     return Ragged(values[values > 0], torch.cat((torch.zeros(1, dtype=torch.int64), running_total(lengths))))
 
 
-def _table(dataset: Dataset, argument: str) -> pl.DataFrame:
+def _table(dataset: Dataset, argument: str) -> ItemTable:
     if dataset.item_table is None:
         raise RequestError(
             f"{argument} asks for columns of the items, and the data set was read without an items table. Give one when "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 from zlib import crc32
 
@@ -15,8 +14,9 @@ import torch
 from torch import Tensor
 
 from shortlist.data.levels import Levels
+from shortlist.vocabulary import Vocabulary
 
-FEW_TEXTS = 1000  # up to which they are looked up one by one
+FEW_TEXTS = 1000  # up to which they are looked up without a look at every value
 
 
 class Categories(Protocol):
@@ -32,21 +32,25 @@ class Categories(Protocol):
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready copy; :func:`categories_from_dict` is its inverse."""
+        """A JSON-ready copy of all but :meth:`arrays`; :func:`categories_from_dict` is the inverse of both."""
+        ...
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What may be large, by name."""
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Known:
     """The values that were seen often enough, as text: value ``v`` has index ``v + 1``."""
 
-    values: tuple[str, ...]
+    values: Vocabulary
 
     @classmethod
     def fit(cls, levels: Levels, min_count: int) -> Known:
         """The values of a column, sorted as text."""
         texts = levels.texts if min_count <= 1 else levels.texts.filter(pl.Series((levels.counts >= min_count).numpy()))
-        return cls(tuple(texts.sort().to_list()))
+        return cls(Vocabulary(texts.sort().to_list()))
 
     @property
     def size(self) -> int:
@@ -59,20 +63,19 @@ class Known:
 
     def _places(self, texts: pl.Series) -> npt.NDArray[np.int32]:
         """The place (V,) of each text, 0 for others."""
-        if len(texts) < FEW_TEXTS:  # as in a request
-            find = self._index.get
-            return np.fromiter((find(text, 0) for text in texts), dtype=np.int32, count=len(texts))
+        if len(texts) < max(FEW_TEXTS, len(self.values) // 2):  # as in a request
+            return self.values.encode(texts.to_list())
         places = pl.int_range(1, len(self.values) + 1, dtype=pl.Int32, eager=True)
-        known = pl.Series(self.values, dtype=pl.String)
+        known = pl.Series(self.values.ids, dtype=pl.String)
         return texts.replace_strict(known, places, default=0, return_dtype=pl.Int32).to_numpy(writable=True)
 
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {value: place for place, value in enumerate(self.values, start=1)}
-
     def to_dict(self) -> dict[str, Any]:
+        """How many there are."""
+        return {"values": len(self.values)}
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The values."""
-        return {"values": list(self.values)}
+        return self.values.arrays()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,10 @@ class Hashed:
     def to_dict(self) -> dict[str, Any]:
         """The number of buckets."""
         return {"buckets": self.buckets}
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """None."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +141,15 @@ class Quantiles:
         """The edges."""
         return {"edges": list(self.edges)}
 
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """None."""
+        return {}
 
-def categories_from_dict(stated: Mapping[str, Any]) -> Categories:
-    """What a ``to_dict`` described."""
+
+def categories_from_dict(stated: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Categories:
+    """What ``to_dict`` and ``arrays`` described."""
     if "buckets" in stated:
         return Hashed(int(stated["buckets"]))
     if "edges" in stated:
         return Quantiles(tuple(stated["edges"]))
-    return Known(tuple(stated["values"]))
+    return Known(Vocabulary.of_arrays(arrays))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import polars as pl
 import torch
 from torch import Tensor
 
 from shortlist.contracts import Catalogue, Features, Interactions
 from shortlist.data.encode import Encoders
+from shortlist.data.item_table import ItemTable
 from shortlist.features import running_total
 from shortlist.schema import Schema
 
@@ -44,7 +44,7 @@ class Dataset:
     item_features: Features | None = None  # num_items+1 rows
     context: Features | None = None  # a row for each event
     notes: tuple[str, ...] = ()  # what was dropped, merged or guessed on the way, with counts
-    item_table: pl.DataFrame | None = None  # the items' raw columns, which can be asked for: I rows, from index 1
+    item_table: ItemTable | None = None  # the items' raw columns, which can be asked for: I rows, from index 1
     unknown_targets: Tensor | None = None  # (R,) liked items of the part's own that no vocabulary has, so are no events
 
     def positives(self) -> Dataset:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+import numpy.typing as npt
 import polars as pl
 import torch
 from torch import Tensor
@@ -16,35 +16,13 @@ from shortlist.contracts import FeatureLayout, Features, Ragged
 from shortlist.data.categories import Categories, Hashed, Known, Quantiles, categories_from_dict
 from shortlist.data.columns import Columns
 from shortlist.data.image_columns import SIDE, Pictures
+from shortlist.data.scales import Scale, finite
 from shortlist.data.vectors import VectorEncoder
-from shortlist.errors import DataError
 from shortlist.schema import Feature
+from shortlist.texts import Texts
 from shortlist.vocabulary import Vocabulary
 
 ROWS_AT_ONCE = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How a numeric column is standardised. With ``flag`` a further column says 1 where the value is missing.
-
-    With ``log`` it is log(1 + x) of numbers above 0 that is, others counting as 0.
-    """
-
-    mean: float
-    std: float
-    flag: bool
-    log: bool = False
-
-    def standardised(self, numbers: pl.Series) -> tuple[Tensor, ...]:
-        """The numbers (N,), and with ``flag`` which are missing (N,)."""
-        scaled = (_logarithm(numbers) if self.log else numbers).fill_null(self.mean).to_numpy(writable=True)
-        scaled -= self.mean
-        scaled /= self.std
-        values = torch.from_numpy(scaled).float()
-        if not self.flag:
-            return (values,)
-        return values, torch.from_numpy(numbers.is_null().cast(pl.Float32).to_numpy(writable=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +63,7 @@ class FeatureEncoder:
     def _fit(cls, columns: Columns, features: tuple[Feature, ...]) -> FeatureEncoder:
         kinds = cls(features, (), ())
         categories = columns.each(partial(_categories, columns), kinds.fields())
-        scales = columns.each(partial(_scale, columns), kinds._numeric())
+        scales = columns.each(partial(Scale.fit, columns), kinds._numeric())
         vectors = [VectorEncoder.fit(columns.values(feature), feature) for feature in kinds._vectors()]
         return cls(features, tuple(categories), tuple(scales), tuple(vectors))
 
@@ -169,15 +147,16 @@ class FeatureEncoder:
 
     def arrays(self) -> dict[str, Tensor]:
         """The large part of what was learnt, by name."""
-        return _prefixed({str(place): encoder.arrays() for place, encoder in enumerate(self.vectors)})
+        values = {f"categories.{place}": tensors(known.arrays()) for place, known in enumerate(self.categories)}
+        return _prefixed(values | {str(place): encoder.arrays() for place, encoder in enumerate(self.vectors)})
 
     @classmethod
-    def from_dict(cls, stated: dict[str, Any], arrays: Mapping[str, Tensor] | None = None) -> FeatureEncoder:
+    def from_dict(cls, stated: dict[str, Any], arrays: Mapping[str, Tensor]) -> FeatureEncoder:
         """The encoder that :meth:`to_dict` and :meth:`arrays` described."""
-        vectors = enumerate(stated.get("vectors", ()))
+        categories, vectors = enumerate(stated["categories"]), enumerate(stated["vectors"])
         return cls(
             tuple(Feature(**feature) for feature in stated["features"]),
-            tuple(categories_from_dict(known) for known in stated["categories"]),
+            tuple(categories_from_dict(known, _numpy(f"categories.{place}", arrays)) for place, known in categories),
             tuple(Scale(**scale) for scale in stated["scales"]),
             tuple(VectorEncoder.from_dict(encoder, _below(str(place), arrays)) for place, encoder in vectors),
         )
@@ -207,81 +186,65 @@ class Encoders:
     user_features: FeatureEncoder | None = None
     item_features: FeatureEncoder | None = None
     context: FeatureEncoder | None = None
-    titles: tuple[str, ...] | None = None
+    titles: Texts | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready copy of all but :meth:`arrays`; :meth:`from_dict` is the inverse of both."""
-        return {
-            "users": self.users.ids.tolist(),
-            "items": self.items.ids.tolist(),
-            **{name: None if encoder is None else encoder.to_dict() for name, encoder in self._by_owner().items()},
-            "titles": None if self.titles is None else list(self.titles),
-        }
+        return {name: None if encoder is None else encoder.to_dict() for name, encoder in self._by_owner().items()}
 
     def arrays(self) -> dict[str, Tensor]:
-        """The large part of what the encoders learnt, by name."""
-        return _prefixed({name: encoder.arrays() for name, encoder in self._by_owner().items() if encoder is not None})
+        """The ids, the titles and the large part of what the encoders learnt, by name."""
+        learnt = {name: encoder.arrays() for name, encoder in self._by_owner().items() if encoder is not None}
+        known = {"users": tensors(self.users.arrays()), "items": tensors(self.items.arrays())}
+        titles = {} if self.titles is None else {"titles": tensors(self.titles.arrays())}
+        return _prefixed(known | titles | learnt)
 
     def _by_owner(self) -> dict[str, FeatureEncoder | None]:
         return {"user_features": self.user_features, "item_features": self.item_features, "context": self.context}
 
     @classmethod
-    def from_dict(cls, stated: dict[str, Any], arrays: Mapping[str, Tensor] | None = None) -> Encoders:
-        """The encoders that :meth:`to_dict` and :meth:`arrays` described."""
+    def from_dict(cls, stated: dict[str, Any], arrays: Mapping[str, Tensor]) -> Encoders:
+        """The encoders that :meth:`to_dict` and :meth:`arrays` described, which go on using the arrays."""
 
         def encoder(name: str) -> FeatureEncoder | None:
             return None if stated[name] is None else FeatureEncoder.from_dict(stated[name], _below(name, arrays))
 
-        titles = stated["titles"]
+        titles = _numpy("titles", arrays)
         return cls(
-            Vocabulary(stated["users"]),
-            Vocabulary(stated["items"]),
+            Vocabulary.of_arrays(_numpy("users", arrays)),
+            Vocabulary.of_arrays(_numpy("items", arrays)),
             encoder("user_features"),
             encoder("item_features"),
             encoder("context"),
-            None if titles is None else tuple(titles),
+            Texts.of_arrays(titles) if titles else None,
         )
+
+
+def tensors(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Tensor]:
+    """The arrays as tensors, which share their memory."""
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _numpy(part: str, arrays: Mapping[str, Tensor]) -> dict[str, npt.NDArray[Any]]:
+    """What :func:`tensors` was given, of one part."""
+    return {name: table.numpy() for name, table in _below(part, arrays).items()}
 
 
 def _prefixed(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {f"{part}.{name}": table for part, tables in parts.items() for name, table in tables.items()}
 
 
-def _below(part: str, arrays: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+def _below(part: str, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of :func:`_prefixed` for one part."""
-    found = {} if arrays is None else arrays
-    return {name.removeprefix(f"{part}."): table for name, table in found.items() if name.startswith(f"{part}.")}
+    return {name.removeprefix(f"{part}."): table for name, table in arrays.items() if name.startswith(f"{part}.")}
 
 
 def _categories(columns: Columns, feature: Feature) -> Categories:
     if feature.transform == "quantiles":
-        return Quantiles.fit(_checked(columns.numbers(feature)), 32 if feature.buckets is None else feature.buckets)
+        return Quantiles.fit(finite(columns.numbers(feature)), 32 if feature.buckets is None else feature.buckets)
     if feature.buckets is not None:
         return Hashed(feature.buckets)
     return Known.fit(columns.levels(feature) if feature.is_category else columns.lists(feature)[0], feature.min_count)
-
-
-def _scale(columns: Columns, feature: Feature) -> Scale:
-    log, numbers = feature.transform == "log", _checked(columns.numbers(feature))
-    known = (_logarithm(numbers) if log else numbers).drop_nulls().to_numpy(writable=True)
-    mean, std = 0.0, 0.0
-    if len(known):
-        std, mean = (float(part) for part in torch.std_mean(torch.from_numpy(known), correction=0))
-    return Scale(mean, std if std > 0 and math.isfinite(std) else 1.0, flag=bool(numbers.null_count()), log=log)
-
-
-def _checked(numbers: pl.Series) -> pl.Series:
-    if not numbers.drop_nulls().is_finite().all():
-        row = (~numbers.is_finite()).fill_null(value=False).arg_max()
-        assert row is not None
-        raise DataError(
-            f"Feature {numbers.name!r} is {numbers[row]} in row {row + 1}. Numbers must be finite; leave a value empty where it is missing."
-        )
-    return numbers
-
-
-def _logarithm(numbers: pl.Series) -> pl.Series:
-    return numbers.clip(lower_bound=0).log1p()
 
 
 def _side_by_side(columns: list[Tensor]) -> Tensor | None:

@@ -17,10 +17,12 @@ from shortlist.data.encode import FeatureEncoder
 from shortlist.data.events import read_events
 from shortlist.data.ids import read_ids
 from shortlist.data.infer import id_column
+from shortlist.data.item_table import ItemTable
 from shortlist.data.later import read_later, stacked
 from shortlist.data.load import open_table
 from shortlist.data.read import Table
 from shortlist.errors import DataError
+from shortlist.texts import Texts
 from shortlist.vocabulary import Vocabulary
 
 
@@ -43,8 +45,8 @@ def with_items(dataset: Dataset, items: Any, *, format: str | None = None) -> tu
     place = _places(len(dataset.encoders.items), len(vocabulary), indices)
     titles = dataset.encoders.titles
     if titles is not None and schema.title is not None:
-        told = table.frame[schema.title].cast(pl.String).fill_null("").to_list()
-        titles = tuple(np.array(["", *titles, *told, ""], dtype=object)[place[1:].numpy()].tolist())
+        told = Texts.of(table.frame[schema.title].cast(pl.String).fill_null("").to_list())
+        titles = _untitled(titles, len(vocabulary)).replaced(indices.numpy() - 1, told)
     added = len(vocabulary) - dataset.num_items
     note = f"{table.name}: {added:,} items added, {len(indices) - added:,} known ones changed"
     grown = replace(
@@ -145,15 +147,16 @@ def _features(
     return stacked(features, Features.unknown(features.layout, 1)).take(place)
 
 
-def _askable(known: pl.DataFrame | None, frame: pl.DataFrame, id_name: str, place: Tensor) -> pl.DataFrame | None:
+def _askable(table: ItemTable | None, frame: pl.DataFrame, id_name: str, place: Tensor) -> ItemTable | None:
     """The raw columns of all items: those that were there, of the new rows what the table has of them."""
-    if known is None:
+    if table is None:
         return None
+    known = table.frame
     told = askable(frame.drop(id_name).insert_column(0, frame[id_name]))
     told = told.select([name for name in known.columns if name in told.columns])
     told = told.cast({name: known.schema[name] for name in told.columns}, strict=False)
     rows = pl.concat([known, told, known.clear(1)], how="diagonal")
-    return rows[(place[1:] - 1).numpy()]
+    return ItemTable(rows[(place[1:] - 1).numpy()])
 
 
 def _with_ids(dataset: Dataset, vocabulary: Vocabulary) -> Dataset:
@@ -162,20 +165,25 @@ def _with_ids(dataset: Dataset, vocabulary: Vocabulary) -> Dataset:
         return dataset
     place = _places(dataset.num_items, len(vocabulary), torch.zeros(0, dtype=torch.int64))
     titles, table = dataset.encoders.titles, dataset.item_table
-    count = len(vocabulary) - dataset.num_items
     if table is not None:
-        ids = pl.Series(dataset.schema.item_column, vocabulary.ids[dataset.num_items :].tolist())
+        added = vocabulary.decode(np.arange(dataset.num_items, len(vocabulary)) + 1)
+        ids = pl.Series(dataset.schema.item_column, added.tolist())
         known = table.schema[dataset.schema.item_column]
-        table = pl.concat([table, ids.cast(known, strict=False).to_frame()], how="diagonal")
+        table = ItemTable(pl.concat([table.frame, ids.cast(known, strict=False).to_frame()], how="diagonal"))
     return replace(
         dataset,
         encoders=replace(
-            dataset.encoders, items=vocabulary, titles=None if titles is None else (*titles, *("",) * count)
+            dataset.encoders, items=vocabulary, titles=None if titles is None else _untitled(titles, len(vocabulary))
         ),
         events=replace(dataset.events, num_items=len(vocabulary)),
         item_features=_features(dataset.item_features, dataset.encoders.item_features, None, place),
         item_table=table,
     )
+
+
+def _untitled(titles: Texts, count: int) -> Texts:
+    """The titles, and empty ones up to ``count``."""
+    return titles.plus(Texts.of([""] * (count - len(titles))))
 
 
 def _with_rows(dataset: Dataset, vocabulary: Vocabulary) -> Dataset:

@@ -13,7 +13,6 @@ from torch import Tensor
 from shortlist.contracts import Features, Interactions, Ragged
 from shortlist.data.dataset import Dataset
 from shortlist.data.events import Bools, EventColumns, Ints, arrange, read_events
-from shortlist.data.ids import positions, same_kind
 from shortlist.data.infer import check_schema
 from shortlist.data.load import drop_repeats, open_table
 from shortlist.data.read import Table
@@ -86,13 +85,16 @@ def _with_later(
     )
 
 
-def _indices(ids: pl.Series, vocabulary: Vocabulary) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
-    """Indices of ids; the vocabulary's order may be any."""
-    known = pl.Series(vocabulary.ids.tolist(), dtype=pl.Int64 if vocabulary.is_integer else pl.String)
-    ids, known = same_kind(ids, known)
-    order = known.arg_sort()
-    place = np.concatenate(([0], order.to_numpy().astype(np.int32) + 1)).astype(np.int32)
-    return place[positions(ids, known.gather(order))]
+def _indices(ids: pl.Series, vocabulary: Vocabulary) -> Ints:
+    """Indices of ids; 7 and "7" are the same one, "07" is another."""
+    if not vocabulary.is_integer:
+        return vocabulary.encode(ids.cast(pl.String).to_list())
+    if ids.dtype != pl.String:
+        return vocabulary.encode(ids.to_numpy())
+    numbers = ids.cast(pl.Int64, strict=False)
+    is_number = (numbers.cast(pl.String) == ids).fill_null(value=False)
+    found = vocabulary.encode(numbers.fill_null(0).to_numpy())
+    return np.where(is_number.to_numpy(), found, 0).astype(np.int32)
 
 
 def _joined(first: Interactions, second: Interactions, order: Tensor) -> Interactions:

@@ -17,6 +17,7 @@ from shortlist.data.encode import Encoders, FeatureEncoder
 from shortlist.data.events import Bools, EventColumns, Ints, arrange, core, read_events, without_repeats
 from shortlist.data.ids import distinct, positions, read_ids, same_kind
 from shortlist.data.infer import has_items, id_column, infer_schema
+from shortlist.data.item_table import ItemTable
 from shortlist.data.lines import FORMATS as LINE_FORMATS
 from shortlist.data.lines import read_libfm, read_lines
 from shortlist.data.movielens import Role, is_movielens, read_movielens
@@ -24,6 +25,7 @@ from shortlist.data.read import Table, read_table
 from shortlist.data.tabular import tabular_dataset
 from shortlist.errors import DataError, SchemaError, SettingsError, nearest
 from shortlist.schema import Feature, Schema
+from shortlist.texts import Texts
 from shortlist.vocabulary import Vocabulary
 
 
@@ -185,15 +187,15 @@ class _Side:
         rows = self._aligned(wanted.select(ID).with_row_index(ROW))[ROW].fill_null(len(wanted))
         return encoder, encoded.take(torch.from_numpy(rows.cast(pl.Int64).to_numpy(writable=True)))
 
-    def askable(self, id_name: str) -> pl.DataFrame | None:
+    def askable(self, id_name: str) -> ItemTable | None:
         """The table's raw columns with the ids, a row for each index from 1; None without a table."""
         if self.table is None:
             return None
-        return askable(self._aligned(self.table)[1:].rename({ID: id_name}))
+        return ItemTable(askable(self._aligned(self.table)[1:].rename({ID: id_name})))
 
-    def titles(self, column: str) -> tuple[str, ...]:
+    def titles(self, column: str) -> Texts:
         assert self.table is not None
-        return tuple(self._aligned(self.table)[column].cast(pl.String).fill_null("").to_list()[1:])
+        return Texts.of(self._aligned(self.table)[column].cast(pl.String).fill_null("").to_list()[1:])
 
     def _aligned(self, table: pl.DataFrame) -> pl.DataFrame:
         """A row of ``table`` for each index, the unknown 0 first; empty where the table has none."""

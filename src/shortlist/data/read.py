@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
-import pyarrow as pa
 
 from shortlist.data.levels import own_categories
 from shortlist.data.text import Read, Types, scan_text
@@ -127,7 +127,7 @@ def read_table(source: Any, *, name: str = "events") -> Table:
         return Table(name, source.lazy())
     if isinstance(source, pl.LazyFrame):
         return Table(name, source)
-    if isinstance(source, pa.Table | pa.RecordBatch):
+    if type(source).__module__ == "pyarrow.lib" and type(source).__name__ in ("Table", "RecordBatch"):
         return Table(name, _guarded(name, lambda: pl.DataFrame(pl.from_arrow(source))).lazy())
     if type(source).__module__.partition(".")[0] == "pandas" and hasattr(source, "columns"):
         return Table(name, _from_pandas(source, name).lazy())
@@ -183,11 +183,18 @@ def _from_pandas(frame: Any, name: str) -> pl.DataFrame:
     return _guarded(name, lambda: pl.DataFrame(pl.from_pandas(frame)))
 
 
+def _complaints() -> tuple[type[Exception], ...]:
+    """Errors of the libraries below; of pyarrow, which a process that serves has no need of, where somebody loaded it."""
+    arrow = sys.modules.get("pyarrow")
+    known = (pl.exceptions.PolarsError, OSError, EOFError, ValueError)
+    return known if arrow is None else (*known, arrow.ArrowException)
+
+
 def _guarded(name: str, read: Callable[[], T]) -> T:
     """Run ``read``; what the libraries below complain about becomes an error that names the table."""
     try:
         return read()
-    except (pl.exceptions.PolarsError, pa.ArrowException, OSError, EOFError, ValueError) as error:
+    except _complaints() as error:
         cause = " ".join(str(error).split("\n\n")[0].split())
         raise DataError(
             f"{name} cannot be read: {cause}. Check that the file is whole and its rows have equal columns."

@@ -45,7 +45,7 @@ def titles(dataset: Dataset, items: Tensor) -> tuple[str, ...]:
     known = dataset.encoders.titles
     if known is None:
         return tuple(str(item) for item in dataset.encoders.items.decode(items.numpy()).tolist())
-    return tuple(str(known[item - 1]) for item in items.tolist())
+    return tuple(known.some(items.numpy() - 1))
 
 
 def _groups(dataset: Dataset, items: Tensor, counts: Tensor) -> tuple[str, Tensor, tuple[str, ...]]:
@@ -67,7 +67,7 @@ def _groups(dataset: Dataset, items: Tensor, counts: Tensor) -> tuple[str, Tenso
                 largest = sizes[1:].argsort(descending=True, stable=True)[: min(MOST_GROUPS, num_used)] + 1
                 group = torch.full((known.size,), len(largest))
                 group[largest] = torch.arange(len(largest))
-                names = tuple(known.values[value - 1] for value in largest.tolist())
+                names = tuple(known.values.decode(largest.numpy()).tolist())
                 what = feature.name if place < single else f"first of {feature.name}"
                 return what, group[values - features.layout.offsets[place]], (*names, "other")
     segments = item_segments(counts)

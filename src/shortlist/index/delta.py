@@ -225,7 +225,9 @@ def overlay(main: Table, searcher: Searcher) -> Overlay:
 
 def restored(arrays: dict[str, Tensor], searcher: Searcher, *, items: Tensor, vectors: Tensor) -> Overlay:
     """The overlay with these ``arrays()``, over a restored searcher of ``vectors`` (n, D); ``items`` (n,): 0 is removed."""
-    checked_items(items[items != 0])
+    is_here = items != 0
+    is_whole = bool(is_here.all())
+    checked_items(items if is_whole else items[is_here])
     main = Table.of(items, vectors)
     added_vectors = checked_vectors(
         stored(arrays, "delta_vectors", torch.float32, ndim=2), what="Added vectors", width=main.width
@@ -233,4 +235,4 @@ def restored(arrays: dict[str, Tensor], searcher: Searcher, *, items: Tensor, ve
     added = checked_items(stored(arrays, "delta_items", torch.int64, ndim=1), count=len(added_vectors))
     if bool(main.holds(added).any()):
         raise SearchError("A saved index holds an item twice, as built and as added. Build the index again.")
-    return Overlay(main, searcher, Table.of(added, added_vectors), None if bool(items.all()) else Among(items != 0))
+    return Overlay(main, searcher, Table.of(added, added_vectors), None if is_whole else Among(is_here))

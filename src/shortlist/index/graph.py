@@ -21,7 +21,7 @@ from torch import Tensor
 
 from shortlist.errors import SearchError
 from shortlist.index.delta import Among
-from shortlist.index.native import faiss, shared_vectors
+from shortlist.index.native import faiss, lay_under, viewed
 
 _SPREAD = 0.02  # noise on directions, against their length of 1: equal vectors, and zeros, become distinct neighbours
 
@@ -64,7 +64,7 @@ class GraphSearch:
     """A graph with its vectors, ready to search. It never changes; several threads may search it at once."""
 
     def __init__(self, graph: Graph, vectors: Tensor, *, neighbours: int) -> None:
-        """Hand checked ``vectors`` (n, D) and their graph to FAISS, which keeps its own copy."""
+        """Hand checked ``vectors`` (n, D) and their graph to FAISS, which reads them and the links where they are."""
         count, width = vectors.shape
         self.graph, self.vectors = graph, vectors
         self._neighbours = neighbours
@@ -78,11 +78,10 @@ class GraphSearch:
         offsets = np.concatenate([[0], sizes.cumsum(0).numpy()]).astype(np.uint64)
         faiss.copy_array_to_vector(graph.levels.numpy(), hnsw.levels)
         faiss.copy_array_to_vector(offsets, hnsw.offsets)
-        faiss.copy_array_to_vector(graph.links.numpy(), hnsw.neighbors)
+        hnsw.neighbors = viewed(graph.links.numpy())
         hnsw.entry_point, hnsw.max_level = graph.entry, int(graph.levels.amax()) - 1
-        self.index.storage.add(vectors.numpy())
+        lay_under(faiss.downcast_index(self.index.storage), vectors)
         self.index.ntotal = count
-        self.vectors = shared_vectors(self.index.storage, owner=self.index)
 
     def effort(self, ef_search: int) -> int:
         """How many vectors a search scores, about: it leaves from ``ef_search`` vectors to their unseen neighbours."""

@@ -1,4 +1,4 @@
-"""What a library writes of itself into an array and back, and FAISS's vectors into a tensor without a copy.
+"""What a library writes of itself into an array and back, and arrays into FAISS without a copy.
 
 No library checks what it reads: one flipped bit can end the process. So the bytes carry their SHA-256, and nothing is
 handed on that does not have it.
@@ -49,16 +49,22 @@ def optional_library(name: str, *, extra: str) -> Any:
         ) from error
 
 
-def shared_vectors(flat: Any, *, owner: object) -> Tensor:
-    """FAISS's own copy (n, D) of the vectors of an index ``flat``, which lives as long as ``owner``."""
-    flat = faiss.downcast_index(flat)
-    values = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)
-    return torch.from_numpy(np.asarray(_Held(values, owner)))
+def flat_index(vectors: Tensor) -> Any:
+    """FAISS's index of all inner products with ``vectors`` (n, D), which it reads where they are: keep them as long."""
+    flat = faiss.IndexFlatIP(vectors.shape[1])
+    lay_under(flat, vectors)
+    return flat
 
 
-class _Held:
-    """An array over memory that another object owns, with that object: the memory lives as long as a view of it."""
+def lay_under(flat: Any, vectors: Tensor) -> None:
+    """Make ``vectors`` (n, D), where they are, those of an empty flat index of FAISS."""
+    flat.codes, flat.ntotal = viewed(vectors.numpy().view(np.uint8).reshape(-1)), len(vectors)
 
-    def __init__(self, array: npt.NDArray[Any], owner: object) -> None:
-        self.__array_interface__ = array.__array_interface__
-        self._owner = owner
+
+def viewed(array: npt.NDArray[Any]) -> Any:
+    """FAISS's vector of the bytes or the int32 numbers of ``array`` (n,), which it reads where they are."""
+    view = {"uint8": faiss.MaybeOwnedVectorUInt8, "int32": faiss.MaybeOwnedVectorInt32}[array.dtype.name]()
+    view.is_owned = False  # its own function for this takes an owner that Python cannot make
+    view.view_data = view.c_ptr = faiss.swig_ptr(array)
+    view.view_size = view.c_size = array.size
+    return view

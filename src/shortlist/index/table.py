@@ -41,13 +41,16 @@ class Table:
     def of(cls, items: Tensor, vectors: Tensor) -> Table:
         """A table of checked ``items`` (n,) and ``vectors`` (n, D)."""
         last = int(items.amax()) if len(items) else 0
+        first = int(items[0]) if len(items) else 0
+        is_run = first > 0 and last - first == len(items) - 1 and bool((items[1:] > items[:-1]).all())
         rows = torch.full((last + 2,), len(items), dtype=torch.int64)
-        rows[items] = torch.arange(len(items))
-        rows[0] = len(items)
+        if is_run:
+            torch.arange(len(items), out=rows[first : last + 1])
+        else:
+            rows[items] = torch.arange(len(items))
+            rows[0] = len(items)
         columns = items.new_zeros((len(items) // _GROUP + 1) * _GROUP)
         columns[: len(items)] = items
-        first = int(items[0]) if len(items) else 0
-        is_run = first > 0 and torch.equal(items, torch.arange(first, first + len(items)))
         num_removed = len(items) - int(torch.count_nonzero(items))
         return cls(items, vectors, rows, columns, num_removed, first if is_run else None)
 

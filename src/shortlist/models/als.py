@@ -82,10 +82,10 @@ class ALSNetwork(nn.Module):
         super().__init__()
         self.settings = settings
         width = settings.embedding_dim
-        factors = torch.randn(catalogue.num_items + 1, width) * (settings.init_stddev / width**0.5)
+        factors = torch.empty(catalogue.num_items + 1, width).normal_(std=settings.init_stddev / width**0.5)
         factors[0] = 0
         self.register_buffer("item_factors", factors)
-        self.register_buffer("gram", factors.T @ factors)
+        self.register_buffer("gram", torch.zeros(width, width))
 
     def solve(self, interactions: Interactions, /) -> None:
         """Run ``iterations`` rounds, users first, then items, on from the item factors as they stand.
@@ -99,6 +99,7 @@ class ALSNetwork(nn.Module):
             raise TrainingError("ALS: there are no positive events to learn from. Check schema.positive and the split.")
         by_user = _group(users, items, interactions.num_rows)
         by_item = _group(items, users, interactions.num_items + 1)
+        torch.mm(self.item_factors.T, self.item_factors, out=self.gram)
         for _ in range(self.settings.iterations):
             user_factors = self._answer(by_user, self.item_factors, self.gram)
             self.item_factors.copy_(self._answer(by_item, user_factors, user_factors.T @ user_factors))

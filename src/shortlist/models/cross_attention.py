@@ -20,7 +20,7 @@ from shortlist.errors import SettingsError, check_choices, check_ranges
 from shortlist.models.dropout import Dropout
 from shortlist.models.fields import Fields
 from shortlist.models.layers import EvidenceHead, linear
-from shortlist.models.ranking import RankingLoss, ranker_sampling, ranking_loss, with_evidence
+from shortlist.models.ranking import FIELD_ROWS, RankingLoss, ranked_rows, ranker_sampling, ranking_loss, with_evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,13 @@ class CrossAttentionNetwork(nn.Module):
     """score = w . x + b of candidates x after their blocks, where what they look at is the same for all of a request's."""
 
     link: Literal["sigmoid", "identity"]
+    axes: ClassVar[Mapping[str, str]] = {
+        **FIELD_ROWS,
+        "history": "BTFD",
+        "history_numbers": "BTG",
+        "known": "BT",
+        "newer": "BT",
+    }
 
     def __init__(self, settings: CrossAttention, catalogue: Catalogue) -> None:
         super().__init__()
@@ -102,19 +109,34 @@ class CrossAttentionNetwork(nn.Module):
         """Count what training will learn from, for the crossed columns."""
         self.fields.count(examples)
 
-    def forward(self, requests: Requests, items: Tensor, own: Tensor | None = None) -> Tensor:
-        """Raw scores (B, C) of items (B, C); ``own`` as in :class:`Fields`."""
-        memory, seen = self._memory(requests)
-        vectors, numbers = self.fields.of_pairs(requests, items, own)
-        candidates = self._joined(vectors, numbers)  # (B, C, D)
+    def rows(
+        self, requests: Requests, items: Tensor, evidence: Tensor | None, own: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """What the table and the columns hold for requests with items (B, C), and evidence (B, C, E) of those.
+
+        Of the history (B, T), whose places are counted by how many known events are ``newer``, the last ones are ``known``.
+        """
+        assert requests.history is not None
+        known = requests.history > 0
+        newer = known.flip(1).cumsum(1).flip(1) - 1  # (B, T)
+        known = known & (newer < len(self.places))
+        found = self.fields.rows(requests, items, own) | {"known": known, "newer": newer}
+        vectors, numbers = self.fields.of_items(requests.history.masked_fill(~known, 0))
+        found |= {"history": vectors} | ({"history_numbers": numbers} if numbers.shape[2] else {})
+        return ranked_rows(found, items, evidence, self.evidence)
+
+    def from_rows(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """Raw scores (B, C) from rows of requests with items."""
+        memory, seen = self._memory(rows)
+        candidates = self._joined(rows["pair"], rows.get("pair_numbers"))  # (B, C, D)
         for block in self.blocks:
             candidates = block(candidates, memory, seen)
         if self.among is not None:
-            valid = items > 0
+            valid = rows["valid"]
             valid = valid | ~valid.any(1, keepdim=True)
-            candidates = self.among(candidates, F.layer_norm(candidates, candidates.shape[-1:]), valid)
+            candidates = self.among(candidates, F.layer_norm(candidates, (self.settings.embedding_dim,)), valid)
         scores: Tensor = self.output(self.norm(candidates))
-        return scores.squeeze(2)
+        return with_evidence(scores.squeeze(2), self.evidence, rows)
 
     def score(self, requests: Requests, candidates: Candidates) -> Tensor:
         """Raw scores (B, C); the empty slots' are meaningless."""
@@ -125,32 +147,31 @@ class CrossAttentionNetwork(nn.Module):
         return ranking_loss(self._score, examples, loss=self.settings.loss)
 
     def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None, own: Tensor | None) -> Tensor:
-        return with_evidence(self(requests, items, own), self.evidence, evidence, items)
+        return self.from_rows(self.rows(requests, items, evidence, own))
 
-    def _memory(self, requests: Requests) -> tuple[Tensor, Tensor]:
+    def _memory(self, rows: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """What a request shows (B, M, D): its history, its fields, and a vector that is always there; and which count (B, M)."""
-        assert requests.history is not None
-        history = requests.history
-        known = history > 0
-        newer = known.flip(1).cumsum(1).flip(1) - 1  # (B, T) how many known events came after
-        known = known & (newer < len(self.places))
-        shown = self._joined(*self.fields.of_items(history.masked_fill(~known, 0)))
-        shown = shown + self.places[newer.clamp(min=0, max=len(self.places) - 1)]
-        vectors, numbers = self.fields.of_requests(requests)
-        tokens = [shown, vectors, self.nothing.expand(len(history), 1, -1)]
+        known, newer = rows["known"], rows["newer"]
+        shown = self._joined(rows["history"], rows.get("history_numbers"))
+        tokens = [shown + self.places[newer.clamp(min=0, max=len(self.places) - 1)]]
+        tokens += [rows["request"]] if "request" in rows else []
+        tokens.append(self.nothing.expand(known.shape[0], 1, -1))
         if self.request_numbers is not None:
-            tokens.append(self.request_numbers(numbers)[:, None])
+            tokens.append(self.request_numbers(rows["request_numbers"])[:, None])
         memory = torch.cat(tokens, dim=1)
-        always = known.new_ones(len(history), memory.shape[1] - history.shape[1])
+        always = known.new_ones(known.shape[0], memory.shape[1] - known.shape[1])
         return self.memory_norm(memory), torch.cat((known, always), dim=1)
 
-    def _joined(self, vectors: Tensor, numbers: Tensor) -> Tensor:
+    def _joined(self, vectors: Tensor, numbers: Tensor | None) -> Tensor:
         """Items (B, C, D) from their fields' vectors (B, C, F, D) and numbers (B, C, G)."""
         joined = vectors.sum(2)
-        if self.pair_numbers is not None:
-            missing = self.fields.num_pair_numbers - numbers.shape[2]  # a history has no crossed columns
-            joined = joined + self.pair_numbers(F.pad(numbers, (0, missing)))
-        return joined
+        if self.pair_numbers is None:
+            return joined
+        if numbers is None:  # a history whose only numbers would be crossed columns, which it has none of
+            numbers = vectors.new_zeros(*vectors.shape[:2], 0)
+        missing = self.fields.num_pair_numbers - numbers.shape[2]
+        added: Tensor = self.pair_numbers(F.pad(numbers, (0, missing)))
+        return joined + added
 
 
 class AttentionBlock(nn.Module):

@@ -19,7 +19,7 @@ from shortlist.errors import SettingsError, check_choices, check_ranges
 from shortlist.models.fields import Fields
 from shortlist.models.interactions import Terms, field_terms
 from shortlist.models.layers import EvidenceHead, mlp
-from shortlist.models.ranking import RankingLoss, ranker_sampling, ranking_loss, with_evidence
+from shortlist.models.ranking import FIELD_ROWS, RankingLoss, ranked_rows, ranker_sampling, ranking_loss, with_evidence
 
 Head = Literal["sum", "project"]
 
@@ -79,6 +79,7 @@ class DeepFMNetwork(nn.Module):
     """
 
     link: Literal["sigmoid", "identity"]
+    axes: ClassVar[Mapping[str, str]] = FIELD_ROWS
 
     def __init__(self, settings: DeepFM, catalogue: Catalogue) -> None:
         super().__init__()
@@ -118,10 +119,26 @@ class DeepFMNetwork(nn.Module):
         self.fields.count(examples)
 
     def forward(self, requests: Requests, items: Tensor, own: Tensor | None = None) -> Tensor:
-        """Raw scores (B, C) of items (B, C); ``own`` as in :class:`Fields`."""
-        terms = [self._terms(*self.fields.of_requests(requests), before=0).of_each_item()]
+        """Raw scores (B, C) of items (B, C) without evidence; ``own`` as in :class:`Fields`."""
+        return self.from_rows(self.rows(requests, items, None, own))
+
+    def rows(
+        self, requests: Requests, items: Tensor, evidence: Tensor | None, own: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """What the table and the columns hold for requests with items (B, C), and evidence (B, C, E) of those."""
+        return ranked_rows(self.fields.rows(requests, items, own), items, evidence, self.evidence)
+
+    def from_rows(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """Raw scores (B, C) from rows of requests with items."""
+        return with_evidence(self._scores(rows).expand(rows["valid"].shape), self.evidence, rows)
+
+    def _scores(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """Scores (B, C), or (B, 1) where nothing differs between the items."""
+        terms = list[Terms]()
+        if self.num_request_columns:
+            terms.append(self._terms(*self._columns(rows, "request"), before=0).of_each_item())
         if self.fields.has_pairs:
-            terms.append(self._terms(*self.fields.of_pairs(requests, items, own), before=self.num_request_columns))
+            terms.append(self._terms(*self._columns(rows, "pair"), before=self.num_request_columns))
         total, squares = (torch.as_tensor(sum(getattr(each, name) for each in terms)) for name in ("total", "squares"))
         first_layer = self.deep[0]
         assert isinstance(first_layer, nn.Linear)
@@ -130,10 +147,10 @@ class DeepFMNetwork(nn.Module):
         if self.projection is None:
             assert self.bias is not None
             linear = sum(each.first.sum(2) for each in terms)
-            return (self.bias + linear + second.sum(2) + deep.squeeze(2)).expand(items.shape)
+            return self.bias + linear + second.sum(2) + deep.squeeze(2)
         first = torch.cat([each.first.expand(-1, deep.shape[1], -1) for each in terms], dim=2)
         scores: Tensor = self.projection(torch.cat((first, second, deep), dim=2))
-        return scores.squeeze(2).expand(items.shape)
+        return scores.squeeze(2)
 
     def score(self, requests: Requests, candidates: Candidates) -> Tensor:
         """Raw scores (B, C); the empty slots' are meaningless."""
@@ -144,7 +161,15 @@ class DeepFMNetwork(nn.Module):
         return ranking_loss(self._score, examples, loss=self.settings.loss, has_items=self.fields.has_items)
 
     def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None, own: Tensor | None) -> Tensor:
-        return with_evidence(self(requests, items, own), self.evidence, evidence, items)
+        return self.from_rows(self.rows(requests, items, evidence, own))
+
+    def _columns(self, rows: Mapping[str, Tensor], owner: str) -> tuple[Tensor, Tensor]:
+        """Vectors (…, F, D+1) and numbers (…, G) of the owner's columns, F or G perhaps 0."""
+        vectors, numbers = rows.get(owner), rows.get(f"{owner}_numbers")
+        if vectors is None:
+            assert numbers is not None
+            return numbers.new_zeros(*numbers.shape[:-1], 0, self.settings.embedding_dim + 1), numbers
+        return vectors, vectors.new_zeros(*vectors.shape[:-2], 0) if numbers is None else numbers
 
     def _terms(self, vectors: Tensor, numbers: Tensor, *, before: int) -> Terms:
         """What ids with vectors (…, F, D+1) and numbers (…, G) add to each part of the score; ``before`` columns come first.

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError, check_choices, check_ranges
 from shortlist.models.fields import Fields
-from shortlist.models.interactions import PairProducts
+from shortlist.models.interactions import PairProducts, SharedProducts
 from shortlist.models.layers import EvidenceHead, mlp
-from shortlist.models.ranking import RankingLoss, ranker_sampling, ranking_loss, with_evidence
+from shortlist.models.ranking import FIELD_ROWS, RankingLoss, ranked_rows, ranker_sampling, ranking_loss, with_evidence
 
 Interaction = Literal["dot", "cat"]
 
@@ -78,6 +78,7 @@ class DLRMNetwork(nn.Module):
     """
 
     link: Literal["sigmoid", "identity"]
+    axes: ClassVar[Mapping[str, str]] = FIELD_ROWS
 
     def __init__(self, settings: DLRM, catalogue: Catalogue) -> None:
         super().__init__()
@@ -91,10 +92,15 @@ class DLRMNetwork(nn.Module):
                 (self.fields.num_numbers, *settings.bottom, width), settings, last_activation=True
             )
         vectors = self.fields.num_fields + (self.bottom is not None)
+        self.shared_products: SharedProducts | None = None
         if settings.interaction == "cat":
             inputs = vectors * width
         else:
             self.products = PairProducts(vectors, itself=settings.itself)
+            first = int(self.bottom is not None)
+            shared = range(first, first + self.fields.num_request_fields)
+            if 0 < len(shared) < vectors:
+                self.shared_products = SharedProducts(vectors, shared, itself=settings.itself)
             inputs = len(self.products) + (width if self.bottom is not None else 0)
         if inputs == 0:
             raise SettingsError(
@@ -117,27 +123,67 @@ class DLRMNetwork(nn.Module):
         self.fields.count(examples)
 
     def forward(self, requests: Requests, items: Tensor, own: Tensor | None = None) -> Tensor:
-        """Raw scores (B, C) of items (B, C); ``own`` as in :class:`Fields`."""
-        scores: Tensor = self.top(self.interact(requests, items, own))
-        return scores.squeeze(2)
+        """Raw scores (B, C) of items (B, C) without evidence; ``own`` as in :class:`Fields`."""
+        return self.from_rows(self.rows(requests, items, None, own))
 
-    def interact(self, requests: Requests, items: Tensor, own: Tensor | None = None) -> Tensor:
-        """What the top perceptron reads (B, C, …): x, and the pairs' dot products row by row, or all vectors."""
-        rows = items.shape[1]
-        vectors, numbers = self.fields.of_requests(requests)
-        parts, dense = [vectors[:, None].expand(-1, rows, -1, -1)], numbers[:, None].expand(-1, rows, -1)
-        if self.fields.has_pairs:
-            of_pairs, more = self.fields.of_pairs(requests, items, own)
-            parts.append(of_pairs)
-            dense = torch.cat((dense, more), dim=2)
-        bottom = None if self.bottom is None else self.bottom(dense)  # (B, C, D)
+    def rows(
+        self, requests: Requests, items: Tensor, evidence: Tensor | None, own: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """What the table and the columns hold for requests with items (B, C), and evidence (B, C, E) of those."""
+        return ranked_rows(self.fields.rows(requests, items, own), items, evidence, self.evidence)
+
+    def from_rows(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """Raw scores (B, C) from rows of requests with items."""
+        if torch.is_grad_enabled() or self.shared_products is None:
+            scores: Tensor = self.top(self.interact(rows))
+        else:
+            scores = self._serve(rows, self.shared_products)
+        return with_evidence(scores.view(rows["valid"].shape), self.evidence, rows)
+
+    def interact(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """What the top perceptron reads (B * C, …): x, and the pairs' dot products row by row, or all vectors."""
+        shape, vectors = rows["valid"].shape, list[Tensor]()
+        if "request" in rows:
+            vectors.append(rows["request"][:, None].expand(-1, shape[1], -1, -1))
+        vectors += [rows["pair"]] if "pair" in rows else []
+        bottom = self._bottom(rows)
         if bottom is not None:
-            parts = [bottom[:, :, None], *(part.to(bottom.dtype) for part in parts)]
-        joined = torch.cat(parts, dim=2).flatten(0, 1)  # (B*C, F, D)
+            vectors = [bottom.view(*shape, 1, -1), *(part.to(bottom.dtype) for part in vectors)]
+        joined = torch.cat(vectors, dim=2).flatten(0, 1)  # (B*C, F, D)
         if self.settings.interaction == "cat":
-            return joined.view(*items.shape, -1)
-        products = self.products(joined).view(*items.shape, -1)
-        return products if bottom is None else torch.cat((bottom, products), dim=2)
+            return joined.flatten(1)
+        products = self.products(joined)
+        return products if bottom is None else torch.cat((bottom, products), dim=1)
+
+    def _bottom(self, rows: Mapping[str, Tensor]) -> Tensor | None:
+        """What the bottom perceptron makes (B * C, D) of the numbers, if there are any."""
+        if self.bottom is None:
+            return None
+        numbers = [rows["pair_numbers"]] if "pair_numbers" in rows else []
+        if "request_numbers" in rows:
+            numbers.insert(0, rows["request_numbers"][:, None].expand(-1, rows["valid"].shape[1], -1))
+        dense = numbers[0] if len(numbers) == 1 else torch.cat(numbers, dim=2)
+        found: Tensor = self.bottom(dense.flatten(0, 1))
+        return found
+
+    def _serve(self, rows: Mapping[str, Tensor], products: SharedProducts) -> Tensor:
+        """The top perceptron's answers (B * C, 1) by ``products``, which its first layer reads in their order."""
+        shape, bottom = rows["valid"].shape, self._bottom(rows)
+        own = [rows["pair"]] if "pair" in rows else []
+        if bottom is not None:
+            own.insert(0, bottom.view(*shape, 1, -1))
+        vectors = own[0] if len(own) == 1 else torch.cat(own, dim=2)
+        read, columns = products(vectors, rows["request"]).flatten(0, 1), products.order
+        first = self.top[0]
+        assert isinstance(first, nn.Linear)
+        width = first.in_features - len(columns)  # of x
+        weight = first.weight[:, width:].index_select(1, columns)
+        if bottom is not None:
+            read, weight = torch.cat((bottom, read), dim=1), torch.cat((first.weight[:, :width], weight), dim=1)
+        values = nn.functional.linear(read, weight, first.bias)
+        for layer in list(self.top)[1:]:
+            values = layer(values)
+        return values
 
     def score(self, requests: Requests, candidates: Candidates) -> Tensor:
         """Raw scores (B, C); the empty slots' are meaningless."""
@@ -148,7 +194,7 @@ class DLRMNetwork(nn.Module):
         return ranking_loss(self._score, examples, loss=self.settings.loss, has_items=self.fields.has_items)
 
     def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None, own: Tensor | None) -> Tensor:
-        return with_evidence(self(requests, items, own), self.evidence, evidence, items)
+        return self.from_rows(self.rows(requests, items, evidence, own))
 
 
 def _uniform(rows: Tensor) -> None:

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from shortlist.contracts import Catalogue, Examples, FeatureLayout, Features, Requests
+from shortlist.contracts import Catalogue, Examples, FeatureLayout, Features, Ragged, Requests
 from shortlist.models.crosses import Crosses
 from shortlist.models.images import ImageTower
 from shortlist.models.item_features import ItemFeatures
 from shortlist.models.layers import Embedding
 
 Bags = Literal["sum", "mean"]
+# What Fields.rows finds, and its axes in the letters of contracts.py, F fields and G numbers.
+AXES = {"request": "BFD", "request_numbers": "BG", "pair": "BCFD", "pair_numbers": "BCG"}
 PREPARED_BYTES = 64 * 2**20  # up to which the vectors of all items with features are kept while a network serves
 
 
@@ -45,7 +47,6 @@ class Fields(nn.Module):
         """``init`` draws the rows (V, D) of one field in place."""
         super().__init__()
         self.width, self.bags = width, bags
-        self.item_features = ItemFeatures.of(catalogue.item_features)
         item_layout = None if catalogue.item_features is None else catalogue.item_features.layout
         self.has_users, self.has_items = catalogue.num_users > 0, catalogue.num_items > 0
         self.user_layout, self.context_layout = catalogue.user_features, catalogue.context
@@ -54,6 +55,13 @@ class Fields(nn.Module):
         sizes = [ids[0], *(0 if layout is None else layout.num_ids for layout in layouts[:2]), ids[1]]
         self.user_base, self.context_base, self.item_base = sizes[0], sum(sizes[:2]), sum(sizes[:3])
         self.feature_base = sum(sizes)
+        self.item_features = self.item_looks = None
+        if catalogue.item_features is not None:
+            columns = replace(self._in_table(catalogue.item_features), vectors=None, images=())
+            self.item_features = ItemFeatures(columns)
+            if columns.layout.num_dense:
+                looks = replace(catalogue.item_features, categorical=None, multi=(), numeric=None)
+                self.item_looks = ItemFeatures(looks)
         self.crosses = Crosses(catalogue) if catalogue.crosses else None
         fields: list[int] = []
         for own_ids, layout in zip((ids[0], 0, ids[1]), layouts, strict=True):
@@ -128,6 +136,18 @@ class Fields(nn.Module):
         if self.crosses is not None and other.crosses is not None:
             self.crosses.load_state_dict(other.crosses.state_dict())
 
+    def rows(self, requests: Requests, items: Tensor, own: Tensor | None = None) -> dict[str, Tensor]:
+        """What the columns hold for requests with items (B, C), by the names in ``AXES``; kinds that no column has are absent."""
+        vectors, numbers = self.of_requests(requests)
+        found = {"request": vectors} if self.num_request_fields else {}
+        if self.num_request_numbers:
+            found["request_numbers"] = numbers
+        if self.has_pairs:
+            vectors, numbers = self.of_pairs(requests, items, own)
+            found |= {"pair": vectors} if self.num_pair_fields else {}
+            found |= {"pair_numbers": numbers} if self.num_pair_numbers else {}
+        return found
+
     def of_requests(self, requests: Requests) -> tuple[Tensor, Tensor]:
         """Vectors (B, F, D) and numbers (B, G) of the request fields."""
         groups: list[Tensor] = []
@@ -174,17 +194,27 @@ class Fields(nn.Module):
 
     def _items(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (N, F, D) and numbers (N, G) of items (N,)."""
-        numbers, parts = list[Tensor](), _Parts([items[:, None] + self.item_base] if self.has_items else [], [])
-        if self.item_features is not None:
-            features = replace(self.item_features.features, vectors=None, images=()).take(items)
-            parts.add(features, self.feature_base)
-            if features.numeric is not None:
-                numbers.append(features.numeric)
-            if "item" in self.dense:  # an item that comes several times is looked at once
-                distinct, places = torch.unique(items, return_inverse=True)
-                whole = replace(self.item_features.features, categorical=None, multi=(), numeric=None).take(distinct)
-                parts.dense += [field[places] for field in self.dense["item"](whole)]
+        if self.item_features is None:
+            ids = [items[:, None] + self.item_base] if self.has_items else []
+            return self._vectors(_Parts(ids, []), len(items)), self.table.new_zeros(len(items), 0)
+        features = self.item_features.features
+        parts = _Parts([] if features.categorical is None else [features.categorical.index_select(0, items)], [])
+        for field in features.multi:
+            parts.add_bag(field.take(items), 0)
+        if self.item_looks is not None:  # an item that comes several times is looked at once
+            distinct, places = torch.unique(items, return_inverse=True)
+            parts.dense += [field[places] for field in self.dense["item"](self.item_looks.take(distinct))]
+        numbers = [] if features.numeric is None else [features.numeric.index_select(0, items)]
         return self._vectors(parts, len(items)), self._numbers(numbers, len(items))
+
+    def _in_table(self, features: Features) -> Features:
+        """The items' features with all ids as rows of the table, an item's own first: one lookup finds them."""
+        ids = [] if features.categorical is None else [features.categorical + self.feature_base]
+        if self.has_items:
+            device = next(iter(features.tensors().values())).device  # not the one that the network is built on
+            ids.insert(0, (torch.arange(len(features), device=device) + self.item_base).int()[:, None])
+        multi = tuple(Ragged(field.values + self.feature_base, field.offsets) for field in features.multi)
+        return replace(features, categorical=torch.cat(ids, dim=1) if ids else None, multi=multi)
 
     def _prepared(self, features: ItemFeatures) -> tuple[Tensor, Tensor] | None:
         """What :meth:`_items` says of every item, kept as long as the weights are as they were; None where it takes much memory.
@@ -217,7 +247,9 @@ class Fields(nn.Module):
         return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
     def _numbers(self, found: list[Tensor], num: int) -> Tensor:
-        return torch.cat(found, dim=1) if found else self.table.new_zeros(num, 0)
+        if not found:
+            return self.table.new_zeros(num, 0)
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
 
 class DenseFields(nn.Module):
@@ -252,4 +284,8 @@ class _Parts:
         if features.categorical is not None:
             self.ids.append(features.categorical + base if base else features.categorical)
         for field in features.multi:
-            self.bags.append((field.values + base, field.offsets.to(field.values.dtype)))
+            self.add_bag(field, base)
+
+    def add_bag(self, field: Ragged, base: int) -> None:
+        """Add a multi-hot column whose ids begin at ``base``."""
+        self.bags.append((field.values + base if base else field.values, field.offsets.to(field.values.dtype)))

@@ -105,6 +105,8 @@ class GRU4Rec:
 class GRU4RecNetwork(nn.Module):
     """Item vectors and biases, GRU layers over the session, and a dot product of the last state with the item vectors."""
 
+    axes: ClassVar[Mapping[str, str]] = {"vectors": "BTD", "length": "B"}
+
     def __init__(self, settings: GRU4Rec, catalogue: Catalogue) -> None:
         super().__init__()
         self.settings = settings
@@ -135,8 +137,12 @@ class GRU4RecNetwork(nn.Module):
 
     def forward(self, history: Tensor) -> Tensor:
         """Hidden states (B, T, D) after each step of the histories (B, T); those of padding mean nothing."""
-        table = self.items if self.inputs is None else self.inputs
-        return self._states(table.lookup(history))
+        return self._states(self._table.lookup(history))
+
+    @property
+    def _table(self) -> Table:
+        """Where the GRU's inputs are looked up."""
+        return self.items if self.inputs is None else self.inputs
 
     def _states(self, inputs: Tensor) -> Tensor:
         """The hidden states (B, T, D) after inputs (B, T, …)."""
@@ -149,8 +155,16 @@ class GRU4RecNetwork(nn.Module):
 
     def embed_requests(self, requests: Requests) -> Tensor:
         """Vectors (B, D+1), or (B, D) of cosines: the state after the last known event, 0 for an empty history."""
+        return self.from_rows(self.rows(requests))
+
+    def rows(self, requests: Requests) -> dict[str, Tensor]:
+        """What the GRU reads (B, T, …) of what is known of each history, and how long it is (B,)."""
         history, length = recent(requests, self.settings.history)
-        return self._query(last_state(self(history), length))
+        return {"vectors": self._table.lookup(history), "length": length}
+
+    def from_rows(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """Vectors (B, D+1), or (B, D) of cosines, from rows of requests."""
+        return self._query(last_state(self._states(rows["vectors"]), rows["length"]))
 
     def embed_items(self, items: Tensor) -> Tensor:
         """Vectors (…, D+1), or (…, D) of cosines, of items (…)."""

@@ -209,11 +209,12 @@ class EvidenceHead(nn.Module):
     def forward(self, evidence: Tensor, valid: Tensor) -> Tensor:
         """Logits (B, C) from evidence (B, C, E) of the candidates that ``valid`` (B, C) marks."""
         scores, ranks, *flags = (evidence[..., kind :: self.each] for kind in range(self.each))
-        mask = valid[..., None]  # (B, C, 1)
-        count = mask.sum(1, keepdim=True).clamp(min=1)
-        centred = (scores - scores.masked_fill(~mask, 0).sum(1, keepdim=True) / count).masked_fill(~mask, 0)
-        spread = (centred.square().sum(1, keepdim=True) / count).sqrt()
+        empty = ~valid[..., None]  # (B, C, 1)
+        count = valid.sum(1).clamp(min=1)[:, None, None]
+        scores = scores.masked_fill(empty, 0)
+        centred = (scores - scores.sum(1, keepdim=True) / count).masked_fill(empty, 0)
+        spread = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / count.sqrt()
         standardised = centred / spread.clamp(min=1e-6)
-        discounts = torch.log2(ranks + 2).reciprocal().masked_fill(~mask, 0)
+        discounts = torch.log2(ranks + 2).reciprocal()
         logits: Tensor = self.linear(torch.stack((standardised, discounts, *flags), dim=-1).flatten(2))
         return logits.squeeze(-1)

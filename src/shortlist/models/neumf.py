@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError
 from shortlist.models.layers import EvidenceHead, Table, mlp, side_by_side
-from shortlist.models.ranking import RankingLoss, ranker_sampling, ranking_loss, with_evidence
+from shortlist.models.ranking import RANKED, RankingLoss, ranked_rows, ranker_sampling, ranking_loss, with_evidence
 
 Paths = Literal["gmf", "mlp", "both"]
 
@@ -76,6 +76,7 @@ class NeuMFNetwork(nn.Module):
     """y = h . [p_u * q_i, MLP([p'_u, q'_i])] + b (eq. 12), and with evidence of a retriever a linear term of it."""
 
     link: Literal["sigmoid", "identity"]
+    axes: ClassVar[Mapping[str, str]] = {"user": "BD", "items": "BCD", **RANKED}
 
     def __init__(self, settings: NeuMF, catalogue: Catalogue) -> None:
         super().__init__()
@@ -128,8 +129,21 @@ class NeuMFNetwork(nn.Module):
         self.users.forget(users)
 
     def forward(self, user: Tensor, items: Tensor) -> Tensor:
-        """Raw scores (B, C) of users (B,) and items (B, C)."""
-        users, others, parts = self.users.lookup(user), self.items.lookup(items), list[Tensor]()
+        """Raw scores (B, C) of users (B,) and items (B, C) without evidence."""
+        return self._scores(self.users.lookup(user), self.items.lookup(items))
+
+    def rows(self, requests: Requests, items: Tensor, evidence: Tensor | None) -> dict[str, Tensor]:
+        """The vectors of the users and of items (B, C), and evidence (B, C, E) of those."""
+        assert requests.user is not None
+        found = {"user": self.users.lookup(requests.user), "items": self.items.lookup(items)}
+        return ranked_rows(found, items, evidence, self.evidence)
+
+    def from_rows(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """Raw scores (B, C) from rows of users with items."""
+        return with_evidence(self._scores(rows["user"], rows["items"]), self.evidence, rows)
+
+    def _scores(self, users: Tensor, others: Tensor) -> Tensor:
+        parts = list[Tensor]()
         factors, half = self.widths
         if factors:
             parts.append(users[:, None, :factors] * others[..., :factors])  # (B, C, F)
@@ -147,5 +161,4 @@ class NeuMFNetwork(nn.Module):
         return ranking_loss(self._score, examples, loss=self.settings.loss)
 
     def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None, _: Tensor | None) -> Tensor:
-        assert requests.user is not None
-        return with_evidence(self(requests.user, items), self.evidence, evidence, items)
+        return self.from_rows(self.rows(requests, items, evidence))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from shortlist.contracts import Examples, Requests, Sampling
 from shortlist.models import losses
+from shortlist.models.fields import AXES
 from shortlist.models.layers import EvidenceHead
 
 RankingLoss = Literal["bce", "softmax", "mse"]
@@ -25,9 +26,23 @@ def ranker_sampling(loss: RankingLoss, *, negatives: int, history: int = 0) -> S
     return Sampling("labels", history=history, negatives=negatives)
 
 
-def with_evidence(scores: Tensor, head: EvidenceHead | None, evidence: Tensor | None, items: Tensor) -> Tensor:
-    """Scores (B, C) with what the head makes of evidence (B, C, E) about the items (B, C), where there are both."""
-    return scores if head is None or evidence is None else scores + head(evidence, items > 0)
+RANKED = {"valid": "BC", "evidence": "BCE"}  # what ranked_rows adds to the rows of any ranker, and its axes
+FIELD_ROWS = {**AXES, **RANKED}
+
+
+def ranked_rows(
+    rows: dict[str, Tensor], items: Tensor, evidence: Tensor | None, head: EvidenceHead | None
+) -> dict[str, Tensor]:
+    """``rows`` with which slots hold items (B, C), and with evidence (B, C, E) of them where there is a head for it."""
+    rows["valid"] = items > 0
+    if head is not None and evidence is not None:
+        rows["evidence"] = evidence
+    return rows
+
+
+def with_evidence(scores: Tensor, head: EvidenceHead | None, rows: Mapping[str, Tensor]) -> Tensor:
+    """Scores (B, C) with what the head makes of the evidence that is among the rows."""
+    return scores if head is None or "evidence" not in rows else scores + head(rows["evidence"], rows["valid"])
 
 
 def ranking_loss(score: Score, examples: Examples, *, loss: RankingLoss, has_items: bool = True) -> Tensor:

@@ -19,7 +19,7 @@ from shortlist.errors import SettingsError, check_choices, check_ranges
 from shortlist.models import losses
 from shortlist.models.dropout import Dropout
 from shortlist.models.layers import Table
-from shortlist.models.sequences import Predictions, recent
+from shortlist.models.sequences import LastSteps, Predictions, recent
 from shortlist.models.transformer import BLOCKS, Block
 
 Loss = Literal["bce", "gbce", "softmax", "sampled_softmax"]
@@ -102,6 +102,8 @@ class SASRecNetwork(nn.Module):
     the same one.
     """
 
+    axes: ClassVar[Mapping[str, str]] = {"vectors": "BTD", "length": "B"}
+
     def __init__(self, settings: SASRec, catalogue: Catalogue) -> None:
         super().__init__()
         self.settings = settings
@@ -127,32 +129,43 @@ class SASRecNetwork(nn.Module):
 
     def _states(self, vectors: Tensor, length: Tensor) -> Tensor:
         """The hidden states (B, T, D) after steps with these item vectors."""
-        states = self._inputs(vectors, length)
+        states = self._inputs(vectors, self._positions(length, vectors.shape[1]))
         for block in self.blocks:
             states = block(states)
         normal: Tensor = self.norm(states)
         return normal
 
     def embed_requests(self, requests: Requests) -> Tensor:
-        """Vectors (B, D): the state after the last known event, 0 for an empty history.
+        """Vectors (B, D): the state after the last known event, 0 for an empty history."""
+        return self.from_rows(self.rows(requests))
 
-        The last block is computed for the last step alone.
-        """
+    def rows(self, requests: Requests) -> dict[str, Tensor]:
+        """The item vectors (B, T, D) of what is known of each history, and how long it is (B,)."""
         history, length = recent(requests, self.settings.history)
-        if history.shape[1] == 0:
-            return self.positions.new_zeros(len(history), self.settings.embedding_dim)
-        states = self._inputs(self.items.lookup(history), length)
-        for block in self.blocks[:-1]:
-            states = block(states)
-        hidden = self.norm(self.blocks[-1](states, length)).squeeze(1).masked_fill((length == 0)[:, None], 0)
-        return self._compared(hidden)
+        return {"vectors": self.items.lookup(history), "length": length}
 
-    def _inputs(self, vectors: Tensor, length: Tensor) -> Tensor:
+    def from_rows(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """Vectors (B, D) from rows of requests. The last block is computed for the last step alone."""
+        vectors, length = rows["vectors"], rows["length"]
+        steps = vectors.shape[1]
+        if steps == 0:
+            return vectors.new_zeros(len(vectors), vectors.shape[2])
+        last = LastSteps.of(length, steps)
+        whole = last.place is None  # then all sequences have the same positions
+        states = self._inputs(vectors, self.positions[-steps:] if whole else self._positions(length, steps))
+        *earlier, final = self.blocks
+        for block in earlier:
+            states = block(states)
+        return self._compared(last.known(self.norm(final(states, last)).squeeze(1)))
+
+    def _positions(self, length: Tensor, steps: int) -> Tensor:
+        """The vectors (B, T, D) of the places of each sequence's steps; those of padding mean nothing."""
+        place = len(self.positions) - length[:, None] + torch.arange(steps, device=length.device)  # (B, T)
+        return F.embedding(place.clamp(max=len(self.positions) - 1), self.positions)
+
+    def _inputs(self, vectors: Tensor, positions: Tensor) -> Tensor:
         """Item vectors and positions (B, T, D): what the first block reads."""
-        steps, width = vectors.shape[1:]
-        place = len(self.positions) - length[:, None] + torch.arange(steps, device=vectors.device)  # (B, T)
-        place = place.clamp(max=len(self.positions) - 1)
-        states: Tensor = self.dropout(vectors * width**0.5 + F.embedding(place, self.positions))
+        states: Tensor = self.dropout(torch.add(positions, vectors, alpha=vectors.shape[2] ** 0.5))
         return states
 
     def embed_items(self, items: Tensor) -> Tensor:

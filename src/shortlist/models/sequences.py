@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from shortlist.contracts import Examples, Requests
+from shortlist.models.tracing import is_traced
 from shortlist.pools import Pools
 
 
@@ -62,7 +63,7 @@ def recent(requests: Requests, width: int) -> tuple[Tensor, Tensor]:
     assert history is not None
     known = history > 0
     length = known.sum(1)
-    if requests.length is None or bool((length != requests.length).any()):
+    if is_traced() or requests.length is None or not torch.equal(length, requests.length):
         history = history.gather(1, torch.argsort((~known).to(torch.uint8), dim=1, stable=True))
     if history.shape[1] <= width:
         return history, length
@@ -72,13 +73,36 @@ def recent(requests: Requests, width: int) -> tuple[Tensor, Tensor]:
     return torch.where(inside, history.gather(1, place.clamp(max=history.shape[1] - 1)), 0), kept
 
 
-def last_step(states: Tensor, length: Tensor) -> Tensor:
-    """The states (B, 1, D) of the last steps of sequences (B, T, D); of an empty one, those of its first padding."""
-    return states[torch.arange(len(states), device=states.device), (length - 1).clamp(min=0)][:, None]
+@dataclass(frozen=True, slots=True)
+class LastSteps:
+    """The last step of each of B sequences that are padded on the right to T steps; of an empty one, its first padding."""
+
+    length: Tensor  # (B,)
+    place: Tensor | None  # (B,); None: every sequence fills its steps
+    after: Tensor | None  # (B, T) the steps that come after it
+
+    @classmethod
+    def of(cls, length: Tensor, steps: int) -> LastSteps:
+        """Those of sequences with these lengths (B,); a batch without padding, as a single request is, needs no masks."""
+        if not is_traced() and steps and min(length.tolist(), default=0) == steps:
+            return cls(length, None, None)
+        place = (length - 1).clamp(min=0)
+        return cls(length, place, torch.arange(steps, device=length.device) > place[:, None])
+
+    def take(self, states: Tensor) -> Tensor:
+        """The states (B, 1, D) of the last steps, from those of all (B, T, D)."""
+        if self.place is None:
+            return states[:, -1:]
+        return states[torch.arange(states.shape[0], device=states.device), self.place][:, None]
+
+    def known(self, states: Tensor) -> Tensor:
+        """The same states (B, D), 0 where a sequence is empty."""
+        return states if self.place is None else states.masked_fill((self.length == 0)[:, None], 0)
 
 
 def last_state(hidden: Tensor, length: Tensor) -> Tensor:
     """The hidden state (B, D) after each sequence's last event, from states (B, T, D); 0 for an empty one."""
     if hidden.shape[1] == 0:
         return hidden.new_zeros(len(hidden), hidden.shape[2])
-    return last_step(hidden, length).squeeze(1).masked_fill((length == 0)[:, None], 0)
+    last = LastSteps.of(length, hidden.shape[1])
+    return last.known(last.take(hidden).squeeze(1))

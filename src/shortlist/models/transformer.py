@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from shortlist.models.dropout import Dropout
 from shortlist.models.layers import linear
-from shortlist.models.sequences import last_step
+from shortlist.models.sequences import LastSteps
 
 Block = Literal["authors", "pre_ln", "ligr"]
 
@@ -33,23 +33,39 @@ class CausalAttention(nn.Module):
         self.output = linear(width, width) if output else None
         self.dropout = Dropout(dropout)
 
-    def forward(self, queries: Tensor, memory: Tensor, length: Tensor | None = None) -> Tensor:
+    def forward(self, queries: Tensor, memory: Tensor, last: LastSteps | None = None) -> Tensor:
         """What each of ``queries`` (B, T, D) finds in ``memory`` (B, T, D) up to its own step.
 
-        With ``length`` (B,) there is one query (B, 1, D) a sequence, that of its last step.
+        With ``last`` there is one query (B, 1, D) a sequence, that of its last step.
         """
+        found = self._of_all(queries, memory) if last is None else self._of_last(queries, memory, last)
+        return found if self.output is None else self.output(found)
+
+    def _of_all(self, queries: Tensor, memory: Tensor) -> Tensor:
         query, key, value = (
             self._heads(part) for part in (self.query(queries), self.key(memory), self.value(memory))
         )  # (B, H, T, D/H)
-        if length is not None:
-            seen = torch.arange(memory.shape[1], device=length.device) < length.clamp(min=1)[:, None]  # (B, T)
-            found = F.scaled_dot_product_attention(query, key, value, attn_mask=seen[:, None, None])
-        elif self.training:
+        if self.training:
             found = self._attend(query, key, value)
         else:
             found = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        found = found.transpose(1, 2).flatten(2)
-        return found if self.output is None else self.output(found)
+        return found.transpose(1, 2).flatten(2)
+
+    def _of_last(self, queries: Tensor, memory: Tensor, last: LastSteps) -> Tensor:
+        """The same for one query (B, 1, D) each, without keys and values of all steps.
+
+        A query q meets a step's key ``K x`` as ``Kᵀ q`` meets x, and the mean of values ``V x`` is V of the mean.
+        """
+        rows, _, width = queries.shape
+        heads, size = self.num_heads, width // self.num_heads
+        query = self.query(queries).view(rows, heads, size).transpose(0, 1)  # (H, B, D/H)
+        asked = torch.bmm(query, self.key.weight.view(heads, size, width)).transpose(0, 1)  # (B, H, D)
+        logits = torch.bmm(asked, memory.transpose(1, 2)) * size**-0.5  # (B, H, T)
+        if last.after is not None:
+            logits = logits.masked_fill(last.after[:, None], -torch.inf)
+        mean = torch.bmm(torch.softmax(logits, dim=2), memory).transpose(0, 1)  # (H, B, D)
+        found = torch.bmm(mean, self.value.weight.view(heads, size, width).transpose(1, 2))  # (H, B, D/H)
+        return found.transpose(0, 1).reshape(rows, 1, width) + self.value.bias
 
     def _heads(self, states: Tensor) -> Tensor:
         size = states.shape[2] // self.num_heads
@@ -80,10 +96,10 @@ class AuthorsBlock(nn.Module):
         self.inner, self.outer = linear(width, width), linear(width, width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, states: Tensor, length: Tensor | None = None) -> Tensor:
-        """States (B, T, D), or with ``length`` (B,) those of the last steps alone (B, 1, D)."""
-        queries = self.attention_norm(states if length is None else last_step(states, length))
-        states = self.feed_norm(queries + self.attention(queries, states, length))
+    def forward(self, states: Tensor, last: LastSteps | None = None) -> Tensor:
+        """States (B, T, D), or with ``last`` those of the last steps alone (B, 1, D)."""
+        queries = self.attention_norm(states if last is None else last.take(states))
+        states = self.feed_norm(queries + self.attention(queries, states, last))
         fed: Tensor = self.dropout(self.outer(self.dropout(torch.relu(self.inner(states)))))
         return states + fed
 
@@ -99,12 +115,12 @@ class PreNormBlock(nn.Module):
         self.inner, self.outer = linear(width, multiple * width), linear(multiple * width, width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, states: Tensor, length: Tensor | None = None) -> Tensor:
-        """States (B, T, D), or with ``length`` (B,) those of the last steps alone (B, 1, D)."""
+    def forward(self, states: Tensor, last: LastSteps | None = None) -> Tensor:
+        """States (B, T, D), or with ``last`` those of the last steps alone (B, 1, D)."""
         normal = queries = self.attention_norm(states)
-        if length is not None:
-            states, queries = last_step(states, length), last_step(normal, length)
-        states = states + self.dropout(self.attention(queries, normal, length))
+        if last is not None:
+            states, queries = last.take(states), last.take(normal)
+        states = states + self.dropout(self.attention(queries, normal, last))
         fed: Tensor = self.dropout(self.outer(self.dropout(F.gelu(self.inner(self.feed_norm(states))))))
         return states + fed
 
@@ -126,12 +142,12 @@ class LiGRBlock(nn.Module):
         self.feed_gate = linear(width, width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, states: Tensor, length: Tensor | None = None) -> Tensor:
-        """States (B, T, D), or with ``length`` (B,) those of the last steps alone (B, 1, D)."""
+    def forward(self, states: Tensor, last: LastSteps | None = None) -> Tensor:
+        """States (B, T, D), or with ``last`` those of the last steps alone (B, 1, D)."""
         normal = queries = self.attention_norm(states)
-        if length is not None:
-            states, queries = last_step(states, length), last_step(normal, length)
-        attended = self.dropout(self.attention(queries, normal, length))
+        if last is not None:
+            states, queries = last.take(states), last.take(normal)
+        attended = self.dropout(self.attention(queries, normal, last))
         states = states + torch.sigmoid(self.attention_gate(states)) * attended
         left, right = self.gated(self.feed_norm(states)).chunk(2, dim=2)
         fed: Tensor = self.dropout(self.outer(F.silu(left) * right))

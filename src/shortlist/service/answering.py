@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from shortlist.answers import Answer
 from shortlist.asking import Ask
+from shortlist.schema import Schema
 from shortlist.service.generation import Generation
 from shortlist.service.messages import RankedItem, RankRequest, RecommendRequest, RecommendResponse
 from shortlist.service.recent import RecentEvents
+from shortlist.vocabulary import Id
 
 Now = Callable[[], int]
 
@@ -59,14 +62,9 @@ class Answering:
         message = asked.message
         ask, degraded = self._ask(generation, message)
         recommender = generation.recommender
-        schema = recommender.dataset.schema
-        events = [
-            {schema.item_column: item} | ({} if schema.timestamp is None else {schema.timestamp: moment})
-            for item, moment in ask.events
-        ]
         (answer,) = recommender.answers(
             [ask.user],
-            events=events or None,
+            events=as_rows(recommender.dataset.schema, ask.events) or None,
             k=message.k,
             items=message.items,
             exclude=message.exclude,
@@ -108,6 +106,12 @@ class Answering:
         return ask, [] if is_there else ["recent events"]
 
 
+def as_rows(schema: Schema, events: Sequence[tuple[Id, int]]) -> list[dict[str, Any]]:
+    """Events as :meth:`~shortlist.Recommender.recommend` takes them."""
+    item, time = schema.item_column, schema.timestamp
+    return [{item: each} if time is None else {item: each, time: moment} for each, moment in events]
+
+
 def _response(
     generation: Generation, answer: Answer, row: int, asked: Asked, ages: dict[str, float | None]
 ) -> RecommendResponse:
@@ -123,9 +127,7 @@ def _response(
     if message.detail:
         response.stages_ms = {name: round(1e3 * seconds, 3) for name, seconds in stages.seconds.items()}
         found = stages.retrieved
-        response.retrieved = _items(
-            generation, found.items[row, : message.k].tolist(), found.scores[row, : message.k].tolist()
-        )
+        response.retrieved = _items(generation, found.items[row].tolist(), found.scores[row].tolist())
     return response
 
 

@@ -15,9 +15,21 @@ from starlette.routing import Route
 from shortlist.service.access import Right
 from shortlist.service.desk import Desk
 from shortlist.service.envelope import Envelope
+from shortlist.service.looking import looking_routes
 from shortlist.service.openapi import document
 from shortlist.service.requests import HANDLED, Endpoint, on_error, respond
 from shortlist.service.settings import ServiceSettings
+
+# Who may ask what the page asks.
+_LOOKING: dict[str, Right | None] = {
+    "/": None,
+    "/page/{file}": None,
+    "/catalogue": "recommend",
+    "/items/{item_id:path}/image": "recommend",
+    "/explain": "recommend",
+    "/users": "admin",
+    "/users/{user_id:path}/history": "admin",
+}
 
 
 def create_app(settings: ServiceSettings) -> Starlette:
@@ -42,16 +54,29 @@ def application(desk: Desk) -> Starlette:
     guarded: list[tuple[str, str, Endpoint, Right]] = [
         ("POST", "/recommend", desk.recommend, "recommend"),
         ("POST", "/rank", desk.rank, "recommend"),
-        ("GET", "/items/{item_id}/similar", desk.similar, "recommend"),
+        ("GET", "/items/{item_id:path}/similar", desk.similar, "recommend"),
         ("POST", "/events", desk.events, "write"),
         ("PUT", "/items", desk.put_items, "write"),
-        ("DELETE", "/items/{item_id}", desk.delete_item, "write"),
+        ("DELETE", "/items/{item_id:path}", desk.delete_item, "write"),
         ("GET", "/metrics", desk.figures, "admin"),
         ("POST", "/admin/reload", desk.reload, "admin"),
         ("POST", "/admin/rollback", desk.rollback, "admin"),
     ]
     routes = [_route(desk, method, path, endpoint, None) for method, path, endpoint in open_to_all]
     routes += [_route(desk, method, path, endpoint, right) for method, path, endpoint, right in guarded]
+
+    looking = looking_routes(
+        desk.serving,
+        recent=desk.recent_rows,
+        run=desk.slow.do,
+        may_know=lambda request: "admin" in request.state.rights,
+    )
+    routes += [
+        _route(
+            desk, "POST" if "POST" in (route.methods or ()) else "GET", route.path, route.endpoint, _LOOKING[route.path]
+        )
+        for route in looking
+    ]
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

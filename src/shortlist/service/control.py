@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import msgspec
 
+from shortlist.errors import StateFull, StateUnavailable
+
 FILE = "serving.json"
+_ABANDONED_S = 60  # nobody writes for so long
 
 
 class Control(msgspec.Struct, frozen=True):
@@ -46,14 +52,25 @@ class ControlFile:
         return self.read()
 
     def write(self, control: Control) -> None:
-        """Replace it."""
-        handle, name = tempfile.mkstemp(prefix=f".{FILE}.", dir=self._path.parent)
+        """Replace it; where that cannot be done it is as before, and that is a :class:`StateError`."""
+        name = None
         try:
+            handle, name = tempfile.mkstemp(prefix=f".{FILE}.", dir=self._path.parent)
             with os.fdopen(handle, "wb") as file:
                 file.write(msgspec.json.encode(control))
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).replace(self._path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+        except OSError as error:
+            if name is not None:
+                Path(name).unlink(missing_ok=True)
+            kind = StateFull if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else StateUnavailable
+            raise kind(f"{self._path} cannot be written: {error.strerror}. What it said holds.") from error
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what is left of writers that were killed."""
+        with contextlib.suppress(OSError):  # the next writer tries again
+            for left in self._path.parent.glob(f".{FILE}.*"):
+                if left.stat().st_mtime < time.time() - _ABANDONED_S:
+                    left.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -13,7 +14,7 @@ from starlette.responses import Response
 
 from shortlist.errors import RequestError
 from shortlist.service.access import Tokens
-from shortlist.service.answering import Answering, Asked
+from shortlist.service.answering import Answering, Asked, as_rows
 from shortlist.service.generation import Generation
 from shortlist.service.items import rows_of
 from shortlist.service.lanes import FastLane, SlowLane
@@ -37,6 +38,7 @@ from shortlist.service.requests import Wanted, read, respond
 from shortlist.service.serving import Serving
 from shortlist.service.settings import MOST_BYTES, ServiceSettings
 from shortlist.service.state import StoredEvent, open_state
+from shortlist.vocabulary import Id
 
 _WRITERS = 16  # calls that write at a time: their events are joined into one transaction
 
@@ -73,11 +75,19 @@ class Desk:
             lane.close()
         self.state.close()
 
+    def recent_rows(self, user: Id) -> list[dict[str, Any]]:
+        """The events of a user that the bundle does not know, as :meth:`~shortlist.Recommender.recommend` takes them."""
+        generation = self.serving.current
+        events, _ = self.answering.recent.of(generation, user)
+        return as_rows(generation.recommender.dataset.schema, events)
+
     async def ready(self, _: Request) -> Response:
         """GET /health/ready."""
         generation = self.serving.current
         recommender = generation.recommender
-        name, items = recommender.funnel.retriever.name, recommender.dataset.num_items
+        funnel, items = recommender.funnel, recommender.dataset.num_items
+        name = " + ".join(source.model.name for source in funnel.sources)
+        name += "" if funnel.ranker is None else f" → {funnel.ranker.name}"
         return respond(ReadyResponse("ready", name, items, generation.versions, recommender.ages()))
 
     async def recommend(self, request: Request) -> Response:

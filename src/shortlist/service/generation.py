@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shortlist.asking import Ask
-from shortlist.bundle import MANIFEST
 from shortlist.errors import BundleError
 from shortlist.recommender import Recommender
+from shortlist.sealing import MANIFEST
 from shortlist.service.messages import Versions
 from shortlist.workflow import load
 

@@ -71,7 +71,7 @@ def _check(dataset: Dataset, items: Sequence[Mapping[str, Any]], ids: Sequence[A
             )
         for feature in schema.of("item"):
             _check_value(row[feature.name], feature, place)
-    texts = [item for item in ids if isinstance(item, str) and not item.lstrip("-").isdecimal()]
+    texts = [item for item in ids if isinstance(item, str) and not item.removeprefix("-").isdecimal()]
     if texts and encoders.items.is_integer and dataset.num_items:
         raise RequestError(f"The item {texts[0]!r} is named by a text, and the ids known so far are whole numbers.")
     if encoders.item_features is not None:

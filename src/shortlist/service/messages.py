@@ -31,7 +31,7 @@ Events = Annotated[list[Event], Meta(max_length=MOST_EVENTS)]
 
 
 class RecommendRequest(Message):
-    """Body of POST /recommend. ``detail`` asks for the times of the steps and for the list before re-ranking too."""
+    """Body of POST /recommend. ``detail`` asks for the times of the steps and for all candidates before re-ranking too."""
 
     user_id: Id | None = None
     events: Events = []

@@ -14,10 +14,10 @@ from pathlib import Path
 from shortlist.errors import BundleError, RequestError, ShortlistError, StateError
 from shortlist.recommender import Recommender
 from shortlist.service.control import Control, ControlFile
-from shortlist.service.generation import Generation, load_generation, newest
+from shortlist.service.generation import Generation, load_generation, newest, warm
 from shortlist.service.items import changes_to_apply, with_changes
 from shortlist.service.settings import ServiceSettings
-from shortlist.service.state import State
+from shortlist.service.state import ItemChange, State
 
 log = logging.getLogger("shortlist.service")
 
@@ -62,14 +62,14 @@ class Serving:
 
         It is loaded and warmed while the old one goes on; one that cannot be loaded is a :class:`BundleError`.
         """
-        wanted = self.settings.bundle if bundle is None else Path(bundle)
-        path, version = newest(wanted, refused=self._refused() if bundle is None else ())
+        asked = self.settings.bundle if bundle is None else Path(bundle)
+        path, version = newest(asked, refused=self._refused() if bundle is None else ())
         with self._changing:
             before = self.current
-            if version != before.version:
-                self._swap(self._load(path, version))
-            refused = [each for each in self._refused() if each != version]
-            self._say(self.current, refused)
+            wanted = before if version == before.version else self._load(path, version)
+            self._say(wanted, [each for each in self._refused() if each != version])
+            if wanted is not before:
+                self._swap(wanted)
             return self.current, before
 
     def rollback(self) -> tuple[Generation, Generation]:
@@ -77,9 +77,9 @@ class Serving:
         with self._changing:
             if self.before is None:
                 raise RequestError("There is nothing to go back to: no other bundle has been served since the start.")
-            left = self.current
-            self._swap(self._with_items(self.before))
-            self._say(self.current, [*self._refused(), left.version])
+            left, wanted = self.current, self._with_items(self.before)
+            self._say(wanted, [*self._refused(), left.version])
+            self._swap(wanted)
             return self.current, left
 
     def _first(self) -> Generation:
@@ -94,7 +94,10 @@ class Serving:
                 log.warning("the bundle served last is not to be had", extra={"why": str(error)})
         path, version = newest(self.settings.bundle, refused=self._refused())
         generation = load_generation(path)
-        self._say(generation, self._refused())
+        try:
+            self._say(generation, self._refused())
+        except StateError as error:
+            log.warning("what is served cannot be noted", extra={"why": str(error)})
         return generation
 
     def _load(self, path: Path, version: str) -> Generation:
@@ -128,7 +131,10 @@ class Serving:
         except StateError as error:
             log.warning("changes of items cannot be read", extra={"why": str(error)})
             return generation
-        recommender, wrong = with_changes(generation.recommender, changes) if changes else (generation.recommender, [])
+        recommender, wrong = generation.recommender, list[tuple[ItemChange, str]]()
+        if changes:
+            recommender, wrong = with_changes(recommender, changes)
+            warm(recommender)
         for change, why in wrong:
             log.warning("a change of an item is left out", extra={"item": change.item_id, "why": why})
         revision = max(revision, changes[-1].revision) if changes else revision
@@ -169,8 +175,9 @@ class Serving:
         if version == self.current.version or version in self._broken or version in self._refused():
             return
         with self._changing:
-            self._swap(self._load(path, version))
-            self._say(self.current, self._refused())
+            wanted = self._load(path, version)
+            self._say(wanted, self._refused())
+            self._swap(wanted)
 
     def _follow_items(self) -> None:
         if self.state.revision() <= self.current.revision:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+if TYPE_CHECKING:  # loaded where a line is drawn: a process that serves has no need of it
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 __all__ = ["ProgressLine"]
 
@@ -19,11 +20,16 @@ class ProgressLine:
 
     def __init__(self, *, show: bool, epochs: int, num_steps: int, console: Console | None = None) -> None:
         self._epochs, self._num_steps = epochs, num_steps
-        console = Console(stderr=True) if console is None else console
         self._bar: Progress | None = None
-        self._task = TaskID(0)
+        self._task: TaskID
         self._next_draw = 0.0
-        if show and console.is_terminal:
+        if not show:
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True) if console is None else console
+        if console.is_terminal:
             speed = TextColumn("[cyan]{task.fields[loss]}[/] {task.fields[speed]} [green]{task.fields[best]}[/]")
             columns = (
                 TextColumn("{task.description}"),

@@ -96,7 +96,7 @@ def test_raw_columns_stay_with_every_part(items: Dataset) -> None:
     for part in (train, test, later):
         assert part.item_table is items.item_table
     assert items.item_table is not None
-    assert items.item_table["item_id"].to_list() == items.encoders.items.ids.tolist()
+    assert items.item_table.frame["item_id"].to_list() == items.encoders.items.ids.tolist()
 
 
 def test_vectors_pictures_and_records_are_not_kept() -> None:
@@ -110,7 +110,7 @@ def test_items_below_the_least_count_leave_the_table_too() -> None:
     events = pl.DataFrame({"user_id": ["a", "b", "a", "b"], "item_id": [3, 3, 1, 1]})
     dataset = read_dataset(events, items=ITEMS.select("id", "kind", "price"), min_item_events=2)
     assert dataset.item_table is not None
-    assert dataset.item_table["item_id"].to_list() == [1, 3]
+    assert dataset.item_table.frame["item_id"].to_list() == [1, 3]
 
 
 def values(dataset: Dataset, column: str) -> list[list[int]]:

@@ -7,6 +7,7 @@ import torch
 from shortlist.data import read_dataset, split_by_time
 from shortlist.data.categories import Known
 from shortlist.schema import Feature, Schema
+from shortlist.vocabulary import Vocabulary
 
 EVENTS = pl.DataFrame(
     {
@@ -96,7 +97,7 @@ def test_weights_are_read():
 def test_context_follows_its_events():
     feature = Feature("device", "categorical", "context")
     dataset = read_dataset(EVENTS, schema={"features": [feature]})
-    assert dataset.encoders.context.categories == (Known(("pc", "tv")),)
+    assert dataset.encoders.context.categories == (Known(Vocabulary(["pc", "tv"])),)
     assert dataset.context.categorical.squeeze(1).tolist() == [1, 2, 2, 1, 2]
     train, _, test = split_by_time(dataset, valid=0, test=0.2)
     assert train.context.categorical.squeeze(1).tolist() == [1, 2, 2, 1]
@@ -117,7 +118,7 @@ def test_features_have_a_row_for_each_index_and_an_unknown_one_first():
         2,
     ]  # unknown, 10, 20 (has no row), 30, 40
     assert dataset.item_features.numeric.tolist() == [[0, 1], [1, 0], [0, 1], [-1, 0], [0, 1]]
-    assert dataset.encoders.titles == ("A", "", "C", "")
+    assert list(dataset.encoders.titles) == ["A", "", "C", ""]
     assert dataset.num_items == 4
 
 

@@ -9,6 +9,7 @@ import torch
 from shortlist.data import Encoders, FeatureEncoder
 from shortlist.errors import DataError, SchemaError
 from shortlist.schema import Feature
+from shortlist.texts import Texts
 from shortlist.vocabulary import Vocabulary
 
 BRAND = Feature("brand", "categorical", "item")
@@ -112,14 +113,14 @@ def test_what_is_no_finite_number_is_refused_when_fitting(values, message):
         FeatureEncoder.fit(pl.DataFrame({"price": values}), (PRICE,))
 
 
-def test_encoders_come_back_equal_from_json():
+def test_encoders_come_back_equal_from_json_and_arrays():
     frame = pl.DataFrame({"brand": ["a", "b"], "tags": ["x|y", "y"], "price": [1.1, None]})
     encoder = FeatureEncoder.fit(frame, (BRAND, TAGS, PRICE))
-    encoders = Encoders(Vocabulary([1, 2]), Vocabulary(["é", "b"]), None, encoder, None, ("Été", "B"))
-    again = Encoders.from_dict(json.loads(json.dumps(encoders.to_dict())))
+    encoders = Encoders(Vocabulary([1, 2]), Vocabulary(["é", "b"]), None, encoder, None, Texts.of(["Été", "B"]))
+    again = Encoders.from_dict(json.loads(json.dumps(encoders.to_dict())), encoders.arrays())
     assert again == encoders
     assert torch.equal(again.item_features.encode(frame).numeric, encoder.encode(frame).numeric)
-    assert Encoders(Vocabulary([1, 3]), Vocabulary(["é", "b"]), None, encoder, None, ("Été", "B")) != encoders
+    assert Encoders(Vocabulary([1, 3]), Vocabulary(["é", "b"]), None, encoder, None, Texts.of(["Été", "B"])) != encoders
 
 
 def test_counts_may_be_standardised_by_their_logarithm():
@@ -162,7 +163,7 @@ def test_encoders_of_every_kind_are_written_and_read():
     )
     frame = pl.DataFrame({"brand": ["b", "a", "b"], "tags": ["x|y", "y", ""], "price": [1.0, 5.0, None]})
     encoder = FeatureEncoder.fit(frame, features)
-    again = FeatureEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
+    again = FeatureEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())), encoder.arrays())
     assert again == encoder
     assert torch.equal(again.encode(frame).categorical, encoder.encode(frame).categorical)
 

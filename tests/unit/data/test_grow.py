@@ -34,8 +34,8 @@ def test_a_table_of_items_adds_new_ones_and_changes_known_ones(small: Dataset) -
     larger, touched = with_items(small, MORE)
     assert larger.encoders.items.ids.tolist() == ["x", "y", "z"]
     assert touched.tolist() == [2, 3]  # of two rows with one id the last counts
-    assert larger.encoders.titles == ("Ex", "Way", "again")
-    assert larger.item_table.rows() == [
+    assert list(larger.encoders.titles) == ["Ex", "Way", "again"]
+    assert larger.item_table.frame.rows() == [
         ("x", "Ex", "tea", 1.0),
         ("y", "Way", "new kind", 9.0),
         ("z", "again", "tea", 5.0),
@@ -56,7 +56,7 @@ def test_later_events_bring_their_users_and_items(small: Dataset) -> None:
     larger = with_events(small, later, items=MORE[:1], users=pl.DataFrame({"user_id": ["d"], "country": ["DE"]}))
     assert larger.encoders.users.ids.tolist() == ["a", "b", "d", "c"]
     assert larger.encoders.items.ids.tolist() == ["x", "y", "z", "w"]
-    assert larger.encoders.titles == ("Ex", "Why", "Zed", "")
+    assert list(larger.encoders.titles) == ["Ex", "Why", "Zed", ""]
     own = larger.targets()
     assert [larger.encoders.items.decode([item])[0] for item in own.items.tolist()] == ["w", "z"]
     assert own.lengths.tolist() == [0, 1, 0, 0, 1]
@@ -67,7 +67,7 @@ def test_later_events_bring_their_users_and_items(small: Dataset) -> None:
         1,
         0,
     ]
-    assert larger.item_table["kind"].to_list() == ["tea", "cup", "cup", None]
+    assert larger.item_table.frame["kind"].to_list() == ["tea", "cup", "cup", None]
 
 
 def test_a_part_grows_with_its_whole(small: Dataset) -> None:

@@ -85,7 +85,7 @@ def test_newer_releases_are_known_by_their_header(tmp_path):
     assert is_movielens(tmp_path / "ratings.csv", "events")
     dataset = read_dataset(tmp_path / "ratings.csv", items=tmp_path / "movies.csv")
     assert dataset.schema.item_id == "item_id"
-    assert dataset.encoders.titles == ("American President, The (1995)", "Babylon 5")
+    assert list(dataset.encoders.titles) == ["American President, The (1995)", "Babylon 5"]
     assert dataset.item_features.multi[0].offsets.tolist() == [0, 0, 2, 2]
 
 

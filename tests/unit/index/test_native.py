@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import gc
 
-import faiss
 import numpy as np
 import pytest
 import torch
 
 from shortlist.errors import MissingExtraError, SearchError
-from shortlist.index.native import optional_library, sealed, shared_vectors, unsealed
+from shortlist.index.native import flat_index, optional_library, sealed, unsealed
 
 
 @pytest.mark.parametrize("size", [0, 1, 1_000])
@@ -38,12 +37,15 @@ def test_a_missing_library_is_named_with_its_extra() -> None:
         optional_library("no_such_library", extra="extra")
 
 
-def test_shared_vectors_are_faiss_s_own_and_outlive_its_index() -> None:
-    flat = faiss.IndexFlatIP(3)
-    vectors = np.arange(12, dtype=np.float32).reshape(4, 3)
-    flat.add(vectors)
-    shared = shared_vectors(flat, owner=flat)
-    assert shared.data_ptr() == int(flat.get_xb())
+def test_faiss_reads_vectors_where_they_are() -> None:
+    vectors = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    flat = flat_index(vectors)
+    assert int(flat.get_xb()) == vectors.data_ptr()
+    queries = vectors[:5] + 0.1
+    scores, rows = flat.search(queries.numpy(), 4)
+    expected = torch.topk(queries @ vectors.T, 4)
+    assert rows.tolist() == expected.indices.tolist()
+    torch.testing.assert_close(torch.from_numpy(scores), expected.values)
     del flat
     gc.collect()
-    assert torch.equal(shared, torch.from_numpy(vectors))
+    assert vectors.isfinite().all()  # they are still the tensor's

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from shortlist.models.dropout import Dropout
-from shortlist.models.interactions import PairProducts, field_terms
+from shortlist.models.interactions import PairProducts, SharedProducts, field_terms
 from shortlist.models.layers import Embedding
 
 
@@ -36,6 +36,21 @@ def test_pair_products_come_row_by_row_and_have_their_gradient(itself: bool) -> 
     torch.testing.assert_close(products(vectors), torch.stack(wanted, dim=1))
     assert len(products) == len(wanted)
     assert torch.autograd.gradcheck(products, (vectors,))
+
+
+@pytest.mark.parametrize("itself", [False, True])
+@pytest.mark.parametrize("shared", [range(2), range(1, 3), range(1, 6), range(6), range(2, 2)])
+def test_products_with_shared_vectors_are_the_same_in_another_order(itself: bool, shared: range) -> None:
+    """Few own vectors and many, few shared ones and many, and none."""
+    vectors = _vectors(2, 3, 7, 5).detach()  # of two requests with three items
+    own = [place for place in range(7) if place not in shared]
+    vectors[:, :, list(shared)] = vectors[:, :1, list(shared)]
+    with torch.no_grad():
+        wanted = PairProducts(7, itself=itself)(vectors.flatten(0, 1)).view(2, 3, -1)
+        module = SharedProducts(7, shared, itself=itself)
+        found = module(vectors[:, :, own], vectors[:, 0, list(shared)])
+    assert module.order.sort().values.tolist() == list(range(wanted.shape[2]))
+    torch.testing.assert_close(found, wanted[..., module.order])
 
 
 def test_under_autocast_terms_and_products_are_of_its_type_and_gradients_of_the_vectors() -> None:

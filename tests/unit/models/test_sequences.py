@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import nn
@@ -50,6 +52,23 @@ def test_a_history_longer_than_the_window_unknown_items_and_repeats(name: str) -
     assert network.can_serve(_requests(asked)).tolist() == [True] * 6 + [False] * 2
     torch.testing.assert_close(vectors[6], vectors[7])
     assert torch.isfinite(vectors).all()
+
+
+@pytest.mark.parametrize("num_heads", [1, 2])
+@pytest.mark.parametrize("block", ["authors", "pre_ln", "ligr"])
+@pytest.mark.parametrize("rows", [[[3, 1, 2]], [[1, 2, 3], [4, 5, 6]], [[1, 2], [3], [4, 5, 6], []]])
+def test_the_last_step_alone_is_that_of_all_steps(
+    block: Literal["authors"], num_heads: int, rows: list[list[int]]
+) -> None:
+    """Without its keys and values, and without masks where nothing is padded."""
+    torch.manual_seed(0)
+    settings = SASRec(embedding_dim=8, history=5, num_blocks=2, num_heads=num_heads, block=block)
+    network = settings.build(Catalogue(num_users=0, num_items=9)).double().eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter)  # biases, too
+    asked = _requests(rows)
+    states = network(asked.history, asked.length)
+    torch.testing.assert_close(network.embed_requests(asked), last_state(states, asked.length))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -12,7 +12,7 @@ How durable an event is when ``append_events`` returns is the server's affair:
 
 Replicas are not waited for: a failover may lose what the old server had not passed on.
 
-An ``event_id`` is known for ``ids_kept_s`` after it was stored, by the server's clock, and each takes about 100 bytes of the server's
+An ``event_id`` is known for ``ids_kept_s`` after it was stored, by the server's clock, and each takes about 190 bytes of the server's
 memory for that time. Exactly the last ``keep`` events of a user are kept. Set ``maxmemory-policy noeviction`` (the default): a server
 that throws keys away forgets events.
 """
@@ -37,6 +37,7 @@ from shortlist.errors import (
     StateUnavailable,
     check_ranges,
 )
+from shortlist.service.state import redis_scripts
 from shortlist.service.state.contract import (
     IDS_KEPT_S,
     KEEP,
@@ -59,37 +60,6 @@ CHECKED = "{shortlist}:checked"
 
 PAUSE_S = 1.0  # after the server let a call wait in vain, calls fail at once for so long: whoever asks is not held up each time
 PAGE = 1_000  # changes of items in one answer: a script holds up everybody else
-
-_APPEND = """
-local stored, grown = {}, {}
-for i = 1, #KEYS / 2 do
-  stored[i] = 0
-  if redis.call('SET', KEYS[2 * i - 1], '', 'NX', 'EX', ARGV[1]) then
-    redis.call('RPUSH', KEYS[2 * i], ARGV[i + 2])
-    grown[KEYS[2 * i]] = true
-    stored[i] = 1
-  end
-end
-for key in pairs(grown) do redis.call('LTRIM', key, -ARGV[2], -1) end
-return stored
-"""
-_CHANGE = """
-local last = 0
-for i = 1, #ARGV, 2 do
-  last = redis.call('INCR', KEYS[1])
-  redis.call('ZADD', KEYS[2], last, ARGV[i])
-  redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
-end
-return last
-"""
-_CHANGES = """
-local found = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
-local rows = {}
-for i = 1, #found, 2 do
-  rows[#rows + 1] = {found[i + 1], found[i], redis.call('HGET', KEYS[2], found[i])}
-end
-return rows
-"""
 
 _encode = msgspec.json.encode
 _decode_event = msgspec.json.Decoder(tuple[str, str, int | None, float]).decode
@@ -152,14 +122,14 @@ class RedisState:
             for item_id, row in encoded_changes(changes)
             for text in (item_id, _encode((None if row is None else msgspec.Raw(row.encode()), received)))
         ]
-        return int(self._durably(_CHANGE, [REVISION, CHANGES, ITEMS], rows)) if rows else self.revision()
+        return int(self._durably(redis_scripts.CHANGE, [REVISION, CHANGES, ITEMS], rows)) if rows else self.revision()
 
     def item_changes(self, *, after: int) -> list[ItemChange]:
         """Each item's last change, if its revision is above ``after``, by revision; one that changes meanwhile may come twice."""
         found: list[ItemChange] = []
         while True:
             with self._translating():
-                rows = self._reading.eval(_CHANGES, 2, CHANGES, ITEMS, after, PAGE)
+                rows = self._reading.eval(redis_scripts.CHANGES, 2, CHANGES, ITEMS, after, PAGE)
                 for revision, item_id, row in rows:
                     columns, received = _decode_item(row)
                     found.append(ItemChange(int(float(revision)), item_id.decode(), columns, received))
@@ -196,7 +166,7 @@ class RedisState:
             for event in events:
                 keys += (EVENT_IDS + event.event_id, EVENTS + event.user_id)
                 values.append(_encode((event.event_id, event.item_id, event.timestamp, float(event.received))))
-        is_stored = iter(self._durably(_APPEND, keys, values))
+        is_stored = iter(self._durably(redis_scripts.APPEND, keys, values))
         outcomes = []
         for events in group:
             stored = sum(next(is_stored) for _ in events)
@@ -252,12 +222,13 @@ class RedisState:
             yield
         except errors.TimeoutError as error:
             self._paused_until = time.monotonic() + PAUSE_S
-            self._can_wait = None
+            self._can_wait = None  # it may come back as another version, or with other settings
             raise StateUnavailable(f"{self.place} does not answer in time: {error}.") from error
         except errors.ConnectionError as error:
-            self._can_wait = None  # it may come back as another version
+            self._can_wait = None
             raise StateUnavailable(f"{self.place} cannot be reached: {error}") from error
         except errors.RedisError as error:
+            self._can_wait = None
             text = str(error)
             if "'maxmemory'" in text or "No space left" in text:
                 raise StateFull(f"{self.place} has no room for more; nothing was stored. Its words: {text}") from error

@@ -95,7 +95,10 @@ class SQLiteState:
         check_limit(limit)
         with self._reading() as connection:
             rows = connection.execute(_RECENT, (user_id, min(limit, self.keep))).fetchall()
-        return [StoredEvent(event_id, user_id, *rest) for event_id, *rest in reversed(rows)]
+        return [
+            StoredEvent(event_id, user_id, item_id, timestamp, received)
+            for event_id, item_id, timestamp, received in reversed(rows)
+        ]
 
     def change_items(self, changes: Sequence[ItemPut], *, received: float) -> int:
         """Put or delete items in one durable transaction; the last revision."""

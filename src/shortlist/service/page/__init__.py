@@ -1,0 +1,1 @@
+"""The page to look with: its files, and what it asks beside recommendations."""
