@@ -68,10 +68,47 @@ def test_reload_serves_another_bundle_and_rollback_the_one_before(
     assert _answer(client) == first
 
 
+def test_reload_without_a_body_looks_again_at_what_was_asked_for(
+    client: TestClient, served: ServiceSettings, bundles: tuple[Path, Path]
+) -> None:
+    shutil.copytree(bundles[1], served.bundle / "two")
+    assert client.post("/admin/reload").status_code == 200
+    assert _answer(client)[0] == version_of(bundles[1])
+
+
 def test_there_is_nothing_to_go_back_to_at_the_start(client: TestClient) -> None:
     answer = client.post("/admin/rollback")
     assert answer.status_code == 400
     assert "nothing to go back to" in answer.json()["error"]
+
+
+def test_going_back_is_possible_after_a_restart_and_there_and_back_again(
+    served: ServiceSettings, bundles: tuple[Path, Path]
+) -> None:
+    with TestClient(create_app(served)) as client:
+        first = _answer(client)
+        client.post("/admin/reload", json={"bundle": str(bundles[1])})
+        second = _answer(client)
+    with TestClient(create_app(served)) as client:
+        for wanted in (first, second, first):
+            assert client.post("/admin/rollback").status_code == 200
+            assert _answer(client) == wanted
+    with TestClient(create_app(served)) as client:
+        assert _answer(client) == first
+
+
+def test_what_keeps_from_following_is_said_once(served: ServiceSettings, caplog: pytest.LogCaptureFixture) -> None:
+    with TestClient(create_app(replace(served, watch=True))) as client:
+        hidden = served.bundle / "one"
+        hidden.rename(served.bundle / ".one")
+        time.sleep(0.5)
+        (served.bundle / ".one").rename(hidden)
+        time.sleep(0.2)
+        hidden.rename(served.bundle / ".one")
+        time.sleep(0.5)
+        assert client.get("/health/ready").status_code == 200
+    said = [record for record in caplog.records if record.getMessage() == "not followed"]
+    assert len(said) == 2
 
 
 @pytest.mark.parametrize("damage", ["a byte", "half a file", "no manifest", "a newer format"])
