@@ -65,7 +65,9 @@ def recent(requests: Requests, width: int) -> tuple[Tensor, Tensor]:
     length = known.sum(1)
     if is_traced() or requests.length is None or not torch.equal(length, requests.length):
         steps = history.shape[1]
-        place = torch.where(known, known.long().cumsum(1) - 1, steps)  # (B, T); all that is unknown goes to one place behind
+        place = torch.where(
+            known, known.long().cumsum(1) - 1, steps
+        )  # (B, T); all that is unknown goes to one place behind
         history = history.new_zeros(history.shape[0], steps + 1).scatter(1, place, history)[:, :steps]
     if not is_traced() and history.shape[1] <= width:
         return history, length
