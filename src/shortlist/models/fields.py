@@ -11,13 +11,13 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from shortlist.contracts import Catalogue, Examples, FeatureLayout, Features, Ragged, Requests
 from shortlist.models.crosses import Crosses
 from shortlist.models.images import ImageTower
 from shortlist.models.item_features import ItemFeatures
-from shortlist.models.layers import Embedding
+from shortlist.models.layers import Embedding, bags
+from shortlist.models.tracing import is_traced
 
 Bags = Literal["sum", "mean"]
 # What Fields.rows finds, and its axes in the letters of contracts.py, F fields and G numbers.
@@ -168,7 +168,10 @@ class Fields(nn.Module):
                     parts.dense += self.dense[owner](given)
                 if given.numeric is not None:
                     numbers.append(given.numeric)
-        return self._vectors(parts, len(requests)), self._numbers(numbers, len(requests))
+        vectors = self._vectors(parts)
+        if vectors is None:
+            vectors = self.table.new_zeros(numbers[0].shape[0] if numbers else len(requests), 0, self.width)
+        return vectors, self._numbers(numbers, vectors)
 
     def of_pairs(self, requests: Requests, items: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
         """Vectors (B, C, F, D) and numbers (B, C, G) of the fields of requests with items (B, C).
@@ -194,18 +197,21 @@ class Fields(nn.Module):
 
     def _items(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (N, F, D) and numbers (N, G) of items (N,)."""
-        if self.item_features is None:
-            ids = [items[:, None] + self.item_base] if self.has_items else []
-            return self._vectors(_Parts(ids, []), len(items)), self.table.new_zeros(len(items), 0)
-        features = self.item_features.features
-        parts = _Parts([] if features.categorical is None else [features.categorical.index_select(0, items)], [])
-        for field in features.multi:
-            parts.add_bag(field.take(items), 0)
+        parts, numbers = _Parts([], []), list[Tensor]()
+        if self.item_features is None and self.has_items:
+            parts.ids.append(items[:, None] + self.item_base)
+        if self.item_features is not None:
+            features = self.item_features.features
+            parts.ids += [] if features.categorical is None else [features.categorical.index_select(0, items)]
+            parts.bags += [field.take(items) for field in features.multi]
+            numbers += [] if features.numeric is None else [features.numeric.index_select(0, items)]
         if self.item_looks is not None:  # an item that comes several times is looked at once
             distinct, places = torch.unique(items, return_inverse=True)
             parts.dense += [field[places] for field in self.dense["item"](self.item_looks.take(distinct))]
-        numbers = [] if features.numeric is None else [features.numeric.index_select(0, items)]
-        return self._vectors(parts, len(items)), self._numbers(numbers, len(items))
+        vectors = self._vectors(parts)
+        if vectors is None:
+            vectors = self.table.new_zeros(items.shape[0], 0, self.width)
+        return vectors, self._numbers(numbers, vectors)
 
     def _in_table(self, features: Features) -> Features:
         """The items' features with all ids as rows of the table, an item's own first: one lookup finds them."""
@@ -221,34 +227,42 @@ class Fields(nn.Module):
 
         Thumbnails are always worth it: to look at one again takes longer than all else.
         """
-        num = len(features)
-        size = num * (self.num_pair_fields * self.width + self.num_pair_numbers) * 4
+        if is_traced():  # a graph holds what keep_items has kept
+            return None if self._kept is None else self._kept[1:]
+        size = len(features) * (self.num_pair_fields * self.width + self.num_pair_numbers) * 4
         if size > PREPARED_BYTES and not features.layout.images:
             return None
-        weights = (self.table, *self.dense.parameters())
-        state = tuple((weight.data_ptr(), weight._version, weight.dtype) for weight in weights)
-        if self._kept is None or self._kept[0] != state:
-            self._kept = (state, *self._items(torch.arange(num, device=self.table.device)))
-        return self._kept[1:]
+        if self._kept is None or self._kept[0] != self._state():
+            self._keep(features)
+        return None if self._kept is None else self._kept[1:]
 
-    def _vectors(self, parts: _Parts, num: int) -> Tensor:
+    @torch.no_grad()
+    def keep_items(self) -> None:
+        """Keep what is known of every item, whatever memory it takes, where a graph could not look it up by itself."""
+        self._kept = None
+        if self.item_features is not None and (self.item_features.layout.multi or self.item_looks is not None):
+            self._keep(self.item_features)
+
+    def _keep(self, features: ItemFeatures) -> None:
+        self._kept = (self._state(), *self._items(torch.arange(len(features), device=self.table.device)))
+
+    def _state(self) -> tuple[object, ...]:
+        weights = (self.table, *self.dense.parameters())
+        return tuple((weight.data_ptr(), weight._version, weight.dtype) for weight in weights)
+
+    def _vectors(self, parts: _Parts) -> Tensor | None:
         found: list[Tensor] = []
         if parts.ids:
             ids = parts.ids[0] if len(parts.ids) == 1 else torch.cat(parts.ids, dim=1)
             found.append(self.embedding(ids))
-        for values, offsets in parts.bags:
-            bag = F.embedding_bag(
-                values, self.table, offsets, mode=self.bags, sparse=self.embedding.sparse, include_last_offset=True
-            )
-            found.append(bag[:, None])
+        for field in parts.bags:
+            found.append(bags(self.table, field, mode=self.bags, sparse=self.embedding.sparse)[:, None])
         found += [field[:, None].to(found[0].dtype) if found else field[:, None] for field in parts.dense]
-        if not found:
-            return self.table.new_zeros(num, 0, self.width)
-        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+        return (torch.cat(found, dim=1) if len(found) > 1 else found[0]) if found else None
 
-    def _numbers(self, found: list[Tensor], num: int) -> Tensor:
+    def _numbers(self, found: list[Tensor], vectors: Tensor) -> Tensor:
         if not found:
-            return self.table.new_zeros(num, 0)
+            return vectors.new_zeros(vectors.shape[0], 0)
         return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
 
@@ -276,16 +290,11 @@ class DenseFields(nn.Module):
 class _Parts:
     """Ids of the single-valued fields (N, F), the bags of the multi-hot ones, in the ids of one table, and vectors (N, D)."""
 
-    def __init__(self, ids: list[Tensor], bags: list[tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, ids: list[Tensor], bags: list[Ragged]) -> None:
         self.ids, self.bags, self.dense = ids, bags, list[Tensor]()
 
     def add(self, features: Features, base: int) -> None:
         """Add the columns of ``features`` whose ids begin at ``base``."""
         if features.categorical is not None:
             self.ids.append(features.categorical + base if base else features.categorical)
-        for field in features.multi:
-            self.add_bag(field, base)
-
-    def add_bag(self, field: Ragged, base: int) -> None:
-        """Add a multi-hot column whose ids begin at ``base``."""
-        self.bags.append((field.values + base if base else field.values, field.offsets.to(field.values.dtype)))
+        self.bags += [Ragged(field.values + base, field.offsets) if base else field for field in features.multi]
