@@ -132,16 +132,16 @@ class Overlay:
     def minus(self, items: Tensor) -> Overlay:
         """Without ``items``."""
         delta = self.delta.minus(items)
-        return replace(self._closed(items), delta=Table.of(*delta.alive()))
+        return replace(self._closed(items), delta=delta if delta is self.delta else Table.of(*delta.alive()))
 
     def _closed(self, items: Tensor) -> Overlay:
         main = self.main.minus(items)
-        return self if main is self.main else replace(self, main=main, open=Among(main.items != 0))
+        return self if main is self.main else replace(self, main=main, open=_open(main))
 
     def arrays(self) -> dict[str, Tensor]:
         """Items and vectors of both parts, and the searcher's own."""
         return {
-            "items": self.main.items,
+            "items": self.main.marked(),
             "vectors": self.main.vectors,
             "delta_items": self.delta.items,
             "delta_vectors": self.delta.vectors,
@@ -237,4 +237,9 @@ def restored(arrays: dict[str, Tensor], searcher: Searcher, *, items: Tensor, ve
     added = checked_items(stored(arrays, "delta_items", torch.int64, ndim=1), count=len(added_vectors))
     if bool(main.holds(added).any()):
         raise SearchError("A saved index holds an item twice, as built and as added. Build the index again.")
-    return Overlay(main, searcher, Table.of(added, added_vectors), None if is_whole else Among(is_here))
+    return Overlay(main, searcher, Table.of(added, added_vectors), _open(main))
+
+
+def _open(main: Table) -> Among | None:
+    """The rows of ``main`` that are not removed; None: all."""
+    return None if main.removed is None else Among(~main.removed)

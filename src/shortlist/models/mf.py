@@ -85,13 +85,13 @@ class MFNetwork(nn.Module):
         self.settings = settings
         self.link = "identity" if settings.loss == "mse" else "sigmoid"
         std = settings.init_std / settings.embedding_dim**0.5
-        self.users = Table(catalogue.num_users, settings.embedding_dim, std=std)
+        self.users = Table(catalogue.num_users, settings.embedding_dim, std=std, owner="user")
         self.items = Table(catalogue.num_items, settings.embedding_dim, std=std)
         self.is_cosine = settings.similarity == "cosine"
         self.item_bias = None if self.is_cosine else Table(catalogue.num_items, 1, std=0.0)
         self.user_bias: Table | None = None
         if settings.loss in ("bce", "mse") and not self.is_cosine:
-            self.user_bias = Table(catalogue.num_users, 1, std=0.0)
+            self.user_bias = Table(catalogue.num_users, 1, std=0.0, owner="user")
             self.mean = nn.Parameter(torch.zeros(1))
 
     def can_serve(self, requests: Requests) -> Tensor:
