@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from shortlist.candidates import Candidates, Filter, Stages
 from shortlist.features import FeatureLayout, Features, Ragged
 from shortlist.interactions import Interactions
+from shortlist.layered import AnyFeatures
 from shortlist.pools import Pools
 
 When = Literal["first", "each"]  # a part is asked once per row, before its first own event, or before each of them
 
 __all__ = [
-    "Batches", "CandidateSource", "Candidates", "Catalogue", "CountsEvents", "DecaysWeights", "EvaluationBatch", "Examples", "FeatureLayout",
+    "AnyFeatures", "Batches", "CandidateSource", "Candidates", "Catalogue", "CountsEvents", "DecaysWeights", "EvaluationBatch", "Examples", "FeatureLayout",
     "Features", "Filter", "Grown", "Interactions", "ItemIndex", "KnowsItemFeatures", "LearnsUsers", "ModelSettings", "Pretrained", "Ragged", "Ranker",
     "Requests", "Retriever", "Sampling", "SearchSpeed", "Solver", "Stages", "Trainable", "When",
 ]  # fmt: skip
@@ -40,10 +41,8 @@ class Requests:
     context: Features | None = None  # B rows
 
     def __len__(self) -> int:
-        for part in (self.user, self.history, self.user_features, self.context):
-            if part is not None:
-                return len(part)
-        return 0
+        parts = (self.user, self.history, self.user_features, self.context)
+        return next((len(part) for part in parts if part is not None), 0)
 
     def take(self, rows: Tensor) -> Requests:
         """The given requests (B',), in that order."""
@@ -59,8 +58,7 @@ class Requests:
             return self
         if steps == 0:
             return replace(self, history=None, length=None, history_time=None)
-        length = self.length.clamp(max=steps)
-        step = torch.arange(steps, device=length.device)
+        length, step = self.length.clamp(max=steps), torch.arange(steps, device=self.length.device)
         places = (self.length - length)[:, None] + step  # (B, T')
         kept = step < length[:, None]
         history, time = (
@@ -115,7 +113,7 @@ class Catalogue:
 
     num_users: int
     num_items: int
-    item_features: Features | None = None  # num_items+1 rows
+    item_features: AnyFeatures | None = None  # num_items+1 rows
     user_features: FeatureLayout | None = None
     context: FeatureLayout | None = None
     evidence: int = 0  # E, the width of the evidence a ranker gets
@@ -266,6 +264,8 @@ class ItemIndex(Protocol):
     def copy(self) -> ItemIndex: ...  # edited apart from this one
 
     def __len__(self) -> int: ...
+
+    def holds(self, items: Tensor) -> Tensor: ...  # which of items (N,) it can answer
 
     def alive(self) -> tuple[Tensor, Tensor]: ...  # items (n,) it can answer, and their vectors (n, D)
 

@@ -107,14 +107,24 @@ class Features:
 
     def take(self, rows: Tensor) -> Features:
         """The given rows (N',), in that order."""
-        return replace(
-            self,
-            categorical=None if self.categorical is None else self.categorical[rows],
-            multi=tuple(field.take(rows) for field in self.multi),
-            numeric=None if self.numeric is None else self.numeric[rows],
-            vectors=None if self.vectors is None else self.vectors[rows],
-            images=tuple(column[rows] for column in self.images),
+        return Features(
+            self.layout,
+            None if self.categorical is None else self.categorical.index_select(0, rows),
+            tuple(field.take(rows) for field in self.multi),
+            None if self.numeric is None else self.numeric.index_select(0, rows),
+            None if self.vectors is None else self.vectors.index_select(0, rows),
+            tuple(column.index_select(0, rows) for column in self.images),
         )
+
+    def only(self, *kinds: str) -> Features:
+        """The same without the kinds that are not named, such as "numeric": they are absent."""
+        left_out = {"categorical": None, "multi": (), "numeric": None, "vectors": None, "images": ()}
+        changed: dict[str, Any] = {kind: nothing for kind, nothing in left_out.items() if kind not in kinds}
+        return replace(self, **changed)
+
+    def whole(self) -> Features:
+        """Itself: all rows of each kind lie in one tensor."""
+        return self
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it holds, by name; :meth:`of_tensors` is the inverse."""
@@ -134,6 +144,24 @@ class Features:
         images = tuple(tensors[f"image{number}"] for number in range(len(layout.images)))
         categorical, numeric, vectors = (tensors.get(name) for name in ("categorical", "numeric", "vectors"))
         return cls(layout, categorical, multi, numeric, vectors, images)
+
+
+def stacked(first: Features, second: Features) -> Features:
+    """The rows of ``first`` and then those of ``second``."""
+
+    def column(name: str) -> Tensor | None:
+        parts = [getattr(features, name) for features in (first, second)]
+        return None if any(part is None for part in parts) else torch.cat(parts)
+
+    multi = tuple(stacked_ragged(upper, lower) for upper, lower in zip(first.multi, second.multi, strict=True))
+    images = tuple(torch.cat(pair) for pair in zip(first.images, second.images, strict=True))
+    return Features(first.layout, column("categorical"), multi, column("numeric"), column("vectors"), images)
+
+
+def stacked_ragged(first: Ragged, second: Ragged) -> Ragged:
+    """The rows of ``first`` and then those of ``second``."""
+    offsets = torch.cat((first.offsets, second.offsets[1:] + first.offsets[-1]))
+    return Ragged(torch.cat((first.values, second.values)), offsets)
 
 
 def mapped(part: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from shortlist.data.batches import make_requests, own_events
 from shortlist.data.dataset import Dataset
 from shortlist.errors import RequestError, TrainingError
 from shortlist.features import Features, blocks
+from shortlist.placing import Placing
 from shortlist.training import Training, TrainingLog
 from shortlist.vocabulary import Vocabulary
 
@@ -78,6 +79,7 @@ class Model:
     trained_until: TrainedUntil
     training: Training | None = None  # None: computed in closed form
     log: TrainingLog | None = None
+    placing: Placing = field(default_factory=Placing, repr=False, compare=False)  # of items that come later
 
     @property
     def name(self) -> str:

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from shortlist.contracts import FeatureLayout, Features, Interactions
+from shortlist.contracts import AnyFeatures, FeatureLayout, Features, Interactions
 from shortlist.data.dataset import Dataset
 
 
-def feature_tables(dataset: Dataset) -> dict[str, Features | None]:
+def feature_tables(dataset: Dataset) -> dict[str, AnyFeatures | None]:
     """The encoded features by whose they are."""
     return {"user": dataset.user_features, "item": dataset.item_features, "context": dataset.context}
 
@@ -21,7 +21,7 @@ def dataset_tensors(dataset: Dataset) -> dict[str, Tensor]:
     for name in ("user", "item"):
         features = feature_tables(dataset)[name]
         if features is not None:
-            tensors |= _feature_tensors(features, name)
+            tensors |= _feature_tensors(features.whole(), name)
     return tensors
 
 

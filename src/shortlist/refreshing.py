@@ -10,8 +10,8 @@ from torch import Tensor
 from shortlist.contracts import Retriever
 from shortlist.data.dataset import Dataset
 from shortlist.funnel import Funnel
-from shortlist.growth import grown, take_over
-from shortlist.models.popularity import Popularity, PopularityNetwork
+from shortlist.growth import grown, larger
+from shortlist.models.more import More, nowhere
 from shortlist.sources import Source
 
 
@@ -26,34 +26,31 @@ def refreshed(funnel: Funnel, dataset: Dataset, *, touched: Tensor, removed: Ten
         offered[: known + 1] = funnel.offered
     offered[touched] = True
     offered[removed] = False
-    fallback = PopularityNetwork(Popularity(), dataset.catalogue())
-    take_over(fallback, funnel.fallback, None)
+    more = More(0, dataset.num_items - known, dataset.item_features)
     return replace(
         funnel,
-        sources=tuple(_source(source, dataset, touched, offered) for source in funnel.sources),
+        sources=tuple(_source(source, dataset, touched, removed, offered) for source in funnel.sources),
         ranker=None if funnel.ranker is None else grown(funnel.ranker, dataset),
-        fallback=fallback.eval(),
+        fallback=larger(funnel.fallback, more, lambda _: nowhere) if more.items else funnel.fallback,
         offered=None if bool(offered.all()) else offered,
     )
 
 
-def _source(source: Source, dataset: Dataset, touched: Tensor, offered: Tensor) -> Source:
+def _source(source: Source, dataset: Dataset, touched: Tensor, removed: Tensor, offered: Tensor) -> Source:
     model = grown(source.model, dataset)
     if source.index is None or not isinstance(model.network, Retriever):
         return replace(source, model=model)
     index = source.index.copy()
-    here, _ = index.alive()
-    gone = here[~offered[here]]
+    gone = torch.unique(removed[index.holds(removed)])
     if len(gone):
         index.remove(gone)
     wanted = touched[offered[touched]]
-    if not len(wanted):
-        return Source(model, index, source.index_settings)
-    with torch.inference_mode():
-        vectors = model.network.embed_items(wanted)
-    is_here = torch.isin(wanted, here)
-    if bool(is_here.any()):
-        index.replace(wanted[is_here], vectors[is_here])
-    if not bool(is_here.all()):
-        index.add(wanted[~is_here], vectors[~is_here])
+    if len(wanted):
+        with torch.inference_mode():
+            vectors = model.network.embed_items(wanted)
+        is_here = index.holds(wanted)
+        if bool(is_here.any()):
+            index.replace(wanted[is_here], vectors[is_here])
+        if not bool(is_here.all()):
+            index.add(wanted[~is_here], vectors[~is_here])
     return Source(model, index, source.index_settings)

@@ -11,6 +11,7 @@ from shortlist.data.columns import Columns
 from shortlist.data.conditions import fulfilled, parse_condition
 from shortlist.data.dataset import Dataset
 from shortlist.data.item_table import ItemTable
+from shortlist.data.plain_sql import FUNCTIONS, harm
 from shortlist.errors import RequestError, nearest
 from shortlist.features import running_total
 from shortlist.schema import Feature
@@ -35,6 +36,11 @@ def allowed_items(dataset: Dataset, where: str) -> Tensor:
     condition = parse_condition(
         where, table.columns, name="where", where="the items table", error=RequestError, example=EXAMPLE
     )
+    if (found := harm(where)) is not None:
+        raise RequestError(
+            f'where = "{where}" uses {found}. What there is: comparisons, and, or, not, in, between, like, is null, case, '
+            f"arithmetic, and the functions {', '.join(sorted(FUNCTIONS))}."
+        )
     used = table.select(list(dict.fromkeys(condition.meta.root_names())) or table.columns[:1])
     told = fulfilled(used, condition, what=f'where = "{where}"', each="item", error=RequestError, example=EXAMPLE)
     return torch.cat((torch.zeros(1, dtype=torch.bool), torch.from_numpy(told.to_numpy(writable=True))))

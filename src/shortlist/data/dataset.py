@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import torch
 from torch import Tensor
 
-from shortlist.contracts import Catalogue, Features, Interactions
+from shortlist.contracts import AnyFeatures, Catalogue, Features, Interactions
 from shortlist.data.encode import Encoders
 from shortlist.data.item_table import ItemTable
 from shortlist.features import running_total
@@ -41,7 +41,7 @@ class Dataset:
     events: Interactions
     target_start: Tensor  # (R,) positions in events
     user_features: Features | None = None  # num_users+1 rows
-    item_features: Features | None = None  # num_items+1 rows
+    item_features: AnyFeatures | None = None  # num_items+1 rows
     context: Features | None = None  # a row for each event
     notes: tuple[str, ...] = ()  # what was dropped, merged or guessed on the way, with counts
     item_table: ItemTable | None = None  # the items' raw columns, which can be asked for: I rows, from index 1

@@ -17,6 +17,7 @@ from shortlist.data.categories import Categories, Hashed, Known, Quantiles, cate
 from shortlist.data.columns import Columns
 from shortlist.data.image_columns import SIDE, Pictures
 from shortlist.data.scales import Scale, finite
+from shortlist.data.titles import Titles
 from shortlist.data.vectors import VectorEncoder
 from shortlist.schema import Feature
 from shortlist.texts import Texts
@@ -186,7 +187,7 @@ class Encoders:
     user_features: FeatureEncoder | None = None
     item_features: FeatureEncoder | None = None
     context: FeatureEncoder | None = None
-    titles: Texts | None = None
+    titles: Titles | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready copy of all but :meth:`arrays`; :meth:`from_dict` is the inverse of both."""
@@ -196,7 +197,7 @@ class Encoders:
         """The ids, the titles and the large part of what the encoders learnt, by name."""
         learnt = {name: encoder.arrays() for name, encoder in self._by_owner().items() if encoder is not None}
         known = {"users": tensors(self.users.arrays()), "items": tensors(self.items.arrays())}
-        titles = {} if self.titles is None else {"titles": tensors(self.titles.arrays())}
+        titles = {} if self.titles is None else {"titles": tensors(self.titles.whole().arrays())}
         return _prefixed(known | titles | learnt)
 
     def _by_owner(self) -> dict[str, FeatureEncoder | None]:
@@ -216,7 +217,7 @@ class Encoders:
             encoder("user_features"),
             encoder("item_features"),
             encoder("context"),
-            Texts.of_arrays(titles) if titles else None,
+            Titles(Texts.of_arrays(titles)) if titles else None,
         )
 
 

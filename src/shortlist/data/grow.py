@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
@@ -13,16 +12,15 @@ from torch import Tensor
 from shortlist.contracts import Features
 from shortlist.data.attributes import askable
 from shortlist.data.dataset import Dataset
-from shortlist.data.encode import FeatureEncoder
 from shortlist.data.events import read_events
 from shortlist.data.ids import read_ids
 from shortlist.data.infer import id_column
-from shortlist.data.item_table import ItemTable
-from shortlist.data.later import read_later, stacked
+from shortlist.data.later import read_later
 from shortlist.data.load import open_table
 from shortlist.data.read import Table
 from shortlist.errors import DataError
-from shortlist.texts import Texts
+from shortlist.features import stacked
+from shortlist.layered import with_rows
 from shortlist.vocabulary import Vocabulary
 
 
@@ -42,22 +40,10 @@ def with_items(dataset: Dataset, items: Any, *, format: str | None = None) -> tu
             f"{table.name} lacks columns that the items had: {', '.join(missing)}. Columns found: "
             f"{', '.join(table.frame.columns)}. Without them known items would lose what is known of them: add them."
         )
-    place = _places(len(dataset.encoders.items), len(vocabulary), indices)
-    titles = dataset.encoders.titles
-    if titles is not None and schema.title is not None:
-        told = Texts.of(table.frame[schema.title].cast(pl.String).fill_null("").to_list())
-        titles = _untitled(titles, len(vocabulary)).replaced(indices.numpy() - 1, told)
     added = len(vocabulary) - dataset.num_items
     note = f"{table.name}: {added:,} items added, {len(indices) - added:,} known ones changed"
-    grown = replace(
-        dataset,
-        encoders=replace(dataset.encoders, items=vocabulary, titles=titles),
-        notes=(*dataset.notes, note),
-        events=replace(dataset.events, num_items=len(vocabulary)),
-        item_features=_features(dataset.item_features, dataset.encoders.item_features, table.frame, place),
-        item_table=_askable(dataset.item_table, table.frame, schema.item_column, place),
-    )
-    return grown, indices
+    grown = _with_later(dataset, vocabulary, indices, table.frame)
+    return replace(grown, notes=(*dataset.notes, note)), indices
 
 
 def with_users(dataset: Dataset, users: Any, *, format: str | None = None) -> Dataset:
@@ -67,8 +53,12 @@ def with_users(dataset: Dataset, users: Any, *, format: str | None = None) -> Da
         raise DataError("The data set's rows are sessions, which have no table of users. Leave it out.")
     table, ids = _read(users, "users", schema.user_id, "user_id", format)
     vocabulary, indices = _extended(dataset.encoders.users, ids, table.name)
-    place = _places(len(dataset.encoders.users), len(vocabulary), indices)
-    features = _features(dataset.user_features, dataset.encoders.user_features, table.frame, place)
+    features, encoder = dataset.user_features, dataset.encoders.user_features
+    if features is not None and encoder is not None:
+        known = len(dataset.encoders.users) + 1
+        place = torch.arange(len(vocabulary) + 1)
+        place[indices] = known + torch.arange(len(indices))
+        features = stacked(features, encoder.encode(table.frame)).take(place)
     return replace(_with_rows(dataset, vocabulary), user_features=features)
 
 
@@ -88,7 +78,13 @@ def with_events(
     row_ids, item_ids, _ = read_events(table, replace(dataset.schema, features=(), title=None))
     item_vocabulary, _ = _extended(dataset.encoders.items, item_ids.unique(maintain_order=True), table.name)
     row_vocabulary, _ = _extended(dataset.encoders.users, row_ids.unique(maintain_order=True), table.name)
-    return read_later(events, _with_rows(_with_ids(dataset, item_vocabulary), row_vocabulary), format=format)
+    count = len(item_vocabulary) - dataset.num_items
+    if count:
+        indices = torch.arange(dataset.num_items + 1, len(item_vocabulary) + 1)
+        dataset = _with_later(dataset, item_vocabulary, indices, None)
+    if dataset.item_features is not None:  # in one piece, as it is read again and again
+        dataset = replace(dataset, item_features=dataset.item_features.whole())
+    return read_later(events, _with_rows(dataset, row_vocabulary), format=format)
 
 
 def as_grown(part: Dataset, grown: Dataset) -> Dataset:
@@ -129,61 +125,34 @@ def _extended(vocabulary: Vocabulary, ids: pl.Series, where: str) -> tuple[Vocab
     return larger, torch.from_numpy(larger.encode(values)).long()
 
 
-def _places(known: int, total: int, indices: Tensor) -> Tensor:
-    """Where each index (total+1,) finds its row in known rows (known+1), those of a table (n) and one of nothing known."""
-    place = torch.full((total + 1,), known + 1 + len(indices))
-    place[: known + 1] = torch.arange(known + 1)
-    place[indices] = known + 1 + torch.arange(len(indices))
-    return place
+def _with_later(dataset: Dataset, vocabulary: Vocabulary, indices: Tensor, frame: pl.DataFrame | None) -> Dataset:
+    """The same with what the rows of ``frame`` say of the items ``indices`` (n,), or with no more than their ids.
 
-
-def _features(
-    features: Features | None, encoder: FeatureEncoder | None, frame: pl.DataFrame | None, place: Tensor
-) -> Features | None:
-    if features is None or encoder is None:
-        return features
-    if frame is not None:
-        features = stacked(features, encoder.encode(frame))
-    return stacked(features, Features.unknown(features.layout, 1)).take(place)
-
-
-def _askable(table: ItemTable | None, frame: pl.DataFrame, id_name: str, place: Tensor) -> ItemTable | None:
-    """The raw columns of all items: those that were there, of the new rows what the table has of them."""
-    if table is None:
-        return None
-    known = table.frame
-    told = askable(frame.drop(id_name).insert_column(0, frame[id_name]))
-    told = told.select([name for name in known.columns if name in told.columns])
-    told = told.cast({name: known.schema[name] for name in told.columns}, strict=False)
-    rows = pl.concat([known, told, known.clear(1)], how="diagonal")
-    return ItemTable(rows[(place[1:] - 1).numpy()])
-
-
-def _with_ids(dataset: Dataset, vocabulary: Vocabulary) -> Dataset:
-    """The same with further items of which nothing is known but their ids."""
-    if len(vocabulary) == dataset.num_items:
-        return dataset
-    place = _places(dataset.num_items, len(vocabulary), torch.zeros(0, dtype=torch.int64))
-    titles, table = dataset.encoders.titles, dataset.item_table
+    All that is known of the other items is shared.
+    """
+    encoders, schema, places = dataset.encoders, dataset.schema, indices.numpy() - 1
+    features, titles, table = dataset.item_features, encoders.titles, dataset.item_table
+    if features is not None and encoders.item_features is not None:
+        rows = Features.unknown(features.layout, len(indices))
+        if frame is not None:
+            rows = encoders.item_features.encode(frame)
+        features = with_rows(features, indices, rows)
+    if titles is not None and schema.title is not None:
+        told = [""] * len(indices)
+        if frame is not None:
+            told = frame[schema.title].cast(pl.String).fill_null("").to_list()
+        titles = titles.plus(zip(places.tolist(), told, strict=True), count=len(vocabulary))
     if table is not None:
-        added = vocabulary.decode(np.arange(dataset.num_items, len(vocabulary)) + 1)
-        ids = pl.Series(dataset.schema.item_column, added.tolist())
-        known = table.schema[dataset.schema.item_column]
-        table = ItemTable(pl.concat([table.frame, ids.cast(known, strict=False).to_frame()], how="diagonal"))
+        if frame is None:
+            frame = pl.DataFrame({schema.item_column: vocabulary.decode(indices.numpy()).tolist()})
+        table = table.plus(places, askable(frame))
     return replace(
         dataset,
-        encoders=replace(
-            dataset.encoders, items=vocabulary, titles=None if titles is None else _untitled(titles, len(vocabulary))
-        ),
+        encoders=replace(encoders, items=vocabulary, titles=titles),
         events=replace(dataset.events, num_items=len(vocabulary)),
-        item_features=_features(dataset.item_features, dataset.encoders.item_features, None, place),
+        item_features=features,
         item_table=table,
     )
-
-
-def _untitled(titles: Texts, count: int) -> Texts:
-    """The titles, and empty ones up to ``count``."""
-    return titles.plus(Texts.of([""] * (count - len(titles))))
 
 
 def _with_rows(dataset: Dataset, vocabulary: Vocabulary) -> Dataset:
@@ -192,13 +161,14 @@ def _with_rows(dataset: Dataset, vocabulary: Vocabulary) -> Dataset:
     if not count:
         return dataset
     events = dataset.events
-    place = _places(dataset.num_users, len(vocabulary), torch.zeros(0, dtype=torch.int64))
-    unknown = dataset.unknown_targets
+    features, unknown = dataset.user_features, dataset.unknown_targets
+    if features is not None:
+        features = stacked(features, Features.unknown(features.layout, count))
     return replace(
         dataset,
         encoders=replace(dataset.encoders, users=vocabulary),
         events=replace(events, offsets=torch.cat((events.offsets, events.offsets[-1:].expand(count)))),
         target_start=torch.cat((dataset.target_start, events.offsets[-1:].expand(count))),
-        user_features=_features(dataset.user_features, dataset.encoders.user_features, None, place),
+        user_features=features,
         unknown_targets=None if unknown is None else torch.cat((unknown, unknown.new_zeros(count))),
     )

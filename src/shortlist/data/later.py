@@ -10,14 +10,14 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from shortlist.contracts import Features, Interactions, Ragged
+from shortlist.contracts import Interactions
 from shortlist.data.dataset import Dataset
 from shortlist.data.events import Bools, EventColumns, Ints, arrange, read_events
 from shortlist.data.infer import check_schema
 from shortlist.data.load import drop_repeats, open_table
 from shortlist.data.read import Table
 from shortlist.errors import DataError
-from shortlist.features import running_total
+from shortlist.features import running_total, stacked
 from shortlist.vocabulary import Vocabulary
 
 
@@ -117,20 +117,3 @@ def _joined(first: Interactions, second: Interactions, order: Tensor) -> Interac
         column("liked"),
         strict=times is not None,
     )
-
-
-def stacked(first: Features, second: Features) -> Features:
-    """The rows of ``first`` and then those of ``second``."""
-
-    def column(name: str) -> Tensor | None:
-        parts = [getattr(features, name) for features in (first, second)]
-        return None if any(part is None for part in parts) else torch.cat(parts)
-
-    multi = tuple(
-        Ragged(
-            torch.cat((upper.values, lower.values)), torch.cat((upper.offsets, lower.offsets[1:] + upper.offsets[-1]))
-        )
-        for upper, lower in zip(first.multi, second.multi, strict=True)
-    )
-    images = tuple(torch.cat(pair) for pair in zip(first.images, second.images, strict=True))
-    return Features(first.layout, column("categorical"), multi, column("numeric"), column("vectors"), images)

@@ -23,6 +23,7 @@ from shortlist.data.lines import read_libfm, read_lines
 from shortlist.data.movielens import Role, is_movielens, read_movielens
 from shortlist.data.read import Table, read_table
 from shortlist.data.tabular import tabular_dataset
+from shortlist.data.titles import Titles
 from shortlist.errors import DataError, SchemaError, SettingsError, nearest
 from shortlist.schema import Feature, Schema
 from shortlist.texts import Texts
@@ -193,9 +194,9 @@ class _Side:
             return None
         return ItemTable(askable(self._aligned(self.table)[1:].rename({ID: id_name})))
 
-    def titles(self, column: str) -> Texts:
+    def titles(self, column: str) -> Titles:
         assert self.table is not None
-        return Texts.of(self._aligned(self.table)[column].cast(pl.String).fill_null("").to_list()[1:])
+        return Titles(Texts.of(self._aligned(self.table)[column].cast(pl.String).fill_null("").to_list()[1:]))
 
     def _aligned(self, table: pl.DataFrame) -> pl.DataFrame:
         """A row of ``table`` for each index, the unknown 0 first; empty where the table has none."""

@@ -45,7 +45,7 @@ def titles(dataset: Dataset, items: Tensor) -> tuple[str, ...]:
     known = dataset.encoders.titles
     if known is None:
         return tuple(str(item) for item in dataset.encoders.items.decode(items.numpy()).tolist())
-    return tuple(known.some(items.numpy() - 1))
+    return tuple(known[item - 1] for item in items.tolist())
 
 
 def _groups(dataset: Dataset, items: Tensor, counts: Tensor) -> tuple[str, Tensor, tuple[str, ...]]:
@@ -53,14 +53,15 @@ def _groups(dataset: Dataset, items: Tensor, counts: Tensor) -> tuple[str, Tenso
     encoder, features = dataset.encoders.item_features, dataset.item_features
     if encoder is not None and features is not None:
         single = len(features.layout.categorical)
+        shown = features.only("categorical", "multi").take(items)
         for place, (feature, known) in enumerate(zip(encoder.fields(), encoder.categories, strict=True)):
             if not isinstance(known, Known):
                 continue
             if place < single:
-                assert features.categorical is not None
-                values = features.categorical[items, place].long()
+                assert shown.categorical is not None
+                values = shown.categorical[:, place].long()
             else:
-                values = _first_values(features.multi[place - single].take(items), features.layout.offsets[place])
+                values = _first_values(shown.multi[place - single], features.layout.offsets[place])
             sizes = torch.bincount(values - features.layout.offsets[place], minlength=known.size)
             num_used = int((sizes[1:] > 0).sum())
             if 2 <= num_used <= len(items) // 4:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 import warnings
+import weakref
+from contextlib import suppress
 from typing import Protocol
 
 import torch
@@ -61,8 +63,8 @@ class EditableIndex:
         self._build_s = build_s
         self._measured: tuple[Table | Overlay, IndexReport] | None = None
         self._writing = threading.Lock()
-        self._compacting = threading.Lock()  # taken before the one above
         self._touched: list[Tensor] | None = None  # items that were edited while the index is built anew
+        self._waiting = _Waiting()
         self._compaction: threading.Thread | None = None
         self._failure: Exception | None = None
 
@@ -101,8 +103,12 @@ class EditableIndex:
 
     def compact(self) -> None:
         """Build the index anew from what it holds now, and wait for it. Searches and edits go on in the meantime."""
-        with self._compacting:
-            self._rebuild()
+        with self._waiting.building:
+            try:
+                self._rebuild()
+            except Exception:
+                self._failure = None  # the caller hears of it
+                raise
 
     def arrays(self) -> dict[str, Tensor]:
         """All it needs to be restored by its settings' ``restore``."""
@@ -111,8 +117,23 @@ class EditableIndex:
         return {**state.arrays(), "queries": queries}
 
     def copy(self) -> EditableIndex:
-        """Another index of what is here now, edited apart from this one; they share what never changes."""
-        return EditableIndex(self.settings, self._state, tuned=self.tuned, queries=self._queries, build_s=self._build_s)
+        """Another index of what is here now, edited apart from this one; they share what never changes.
+
+        While this one is built anew, that is done for both, each with its own edits.
+        """
+        with self._writing:
+            other = EditableIndex(
+                self.settings, self._state, tuned=self.tuned, queries=self._queries, build_s=self._build_s
+            )
+            other._waiting, other._compaction, other._failure = self._waiting, self._compaction, self._failure
+            if self._touched is not None:
+                other._touched = list(self._touched)
+                self._waiting.add(other)
+        return other
+
+    def holds(self, items: Tensor) -> Tensor:
+        """Which of ``items`` (N,) can be answered."""
+        return self._state.holds(items)
 
     def alive(self) -> tuple[Tensor, Tensor]:
         """The items (n,) that can be answered, and their vectors (n, D)."""
@@ -187,27 +208,59 @@ class EditableIndex:
             self._compaction.start()
 
     def _compact_behind(self) -> None:
-        try:
-            with self._compacting:
-                while _is_worn(self._state):  # edits that came meanwhile may be enough for another
-                    self._rebuild()
-        except Exception as failure:
-            self._failure = failure  # said at the next edit: nobody waits for this thread
+        with (
+            suppress(Exception),
+            self._waiting.building,
+        ):  # a failure is said at the next edit: nobody waits for this thread
+            while _is_worn(self._state):  # edits that came meanwhile may be enough for another
+                self._rebuild()
 
     def _rebuild(self) -> None:
-        """Build from what is here, then catch up with the items that were edited since."""
+        """Build from what is here; this index, and copies made meanwhile, then catch up with their edits since."""
         with self._writing:
             before, self._touched = self._state, []
+            self._waiting.add(self)
+        built: EditableIndex | None = None
+        failure: Exception | None = None
         try:
             built = self.settings.build(*before.alive(), queries=self._queries)
-            with self._writing:
-                touched = torch.unique(torch.cat([*self._touched, torch.empty(0, dtype=torch.int64)]))
+        except Exception as error:
+            failure = error
+            raise
+        finally:
+            while (index := self._waiting.pop()) is not None:
+                index._catch_up(built, failure)
+
+    def _catch_up(self, built: EditableIndex | None, failure: Exception | None) -> None:
+        """Go on with what was built of a state before the last edits; with None as before."""
+        with self._writing:
+            touched = torch.unique(torch.cat([*(self._touched or ()), torch.empty(0, dtype=torch.int64)]))
+            self._touched, self._failure = None, failure
+            if built is not None:
                 held = touched[self._state.holds(touched)]
                 state = built._state.minus(touched)
                 self._state = state.plus(held, self._state.vectors_of(held)) if len(held) else state
                 self.tuned, self._build_s = built.tuned, built._build_s
-        finally:
-            self._touched = None
+
+
+class _Waiting:
+    """What an index shares with its copies: one build at a time, and which of them wait for the one that runs."""
+
+    def __init__(self) -> None:
+        self.building = threading.Lock()  # taken before an index's own
+        self._lock = threading.Lock()
+        self._indexes: weakref.WeakSet[EditableIndex] = weakref.WeakSet()  # nobody waits who is gone
+
+    def add(self, index: EditableIndex) -> None:
+        """Let it catch up when the build is done."""
+        with self._lock:
+            self._indexes.add(index)
+
+    def pop(self) -> EditableIndex | None:
+        """One that waits, no longer; None: there is none."""
+        with self._lock, suppress(KeyError):
+            return self._indexes.pop()
+        return None
 
 
 def _is_worn(state: Table | Overlay) -> bool:

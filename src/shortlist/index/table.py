@@ -16,43 +16,73 @@ _BLOCK_BYTES = (
     64 * 2**20
 )  # of scores, or of gathered vectors, at a time; less is not faster, and waits more for threads
 _GROUP = 8  # columns whose maximum is taken before top-k
+_SPREAD = 8  # item indices for each row, up to which a table of them all is kept
+_FEW_ROWS = 1024  # and so many more
 _LISTED = 16  # gathering a vector costs about this many times scoring it in a product with all of them
 _FEW = 16  # requests for which plain top-k is as fast as top-k by groups
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the row of each item is. Make one with :meth:`of`."""
+
+    table: Tensor | None  # (last item + 2,) int64 row of each item index
+    ordered: Tensor  # (n',) without such a table the items, ascending
+    rows: Tensor  # (n',) and their rows
+    missing: int  # what stands for an item that has no row
+    first: int | None  # the item of row 0 where the items are consecutive
+    last: int  # the largest item index
+
+    @classmethod
+    def of(cls, items: Tensor) -> Places:
+        """The places of ``items`` (n,), a row each; 0 has none. A table takes no time to read, and long to write."""
+        count = len(items)
+        first, last = (int(items[0]), int(items.amax())) if count else (0, 0)
+        if last >= _SPREAD * count + _FEW_ROWS:
+            ordered, rows = items.sort()
+            none = int((ordered == 0).sum())
+            return cls(None, ordered[none:], rows[none:], count, None, last)
+        is_run = first > 0 and last - first == count - 1 and bool((items[1:] > items[:-1]).all())
+        table = torch.full((last + 2,), count, dtype=torch.int64)
+        if is_run:
+            torch.arange(count, out=table[first : last + 1])
+        else:
+            table[items] = torch.arange(count)
+            table[0] = count
+        return cls(table, items[:0], items[:0], count, first if is_run else None, last)
+
+    def find(self, items: Tensor) -> Tensor:
+        """The rows of ``items`` (any shape); ``missing`` where there is none."""
+        if self.table is not None:
+            return self.table[items.clamp(max=len(self.table) - 1)]
+        near = torch.searchsorted(self.ordered, items.contiguous()).clamp_(max=len(self.ordered) - 1)
+        return torch.where(self.ordered[near] == items, self.rows[near], self.missing)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """Vectors by row, with the map from item to row. Make one with :meth:`of`.
 
-    A row whose item is 0 holds nothing that may be answered. What ``find`` gives for an item that is not here is
-    ``len(items)``, one past the last row.
+    What ``find`` gives for an item that may not be answered is ``len(items)``, one past the last row.
     """
 
-    items: Tensor  # (n,) int64 item index of each row, 0: removed
+    items: Tensor  # (n,) int64 item index of each row; 0 is none
     vectors: Tensor  # (n, D) float32
-    rows: Tensor  # (last item + 2,) int64 row of each item index
+    places: Places
     columns: Tensor  # (W,) items, padded with 0 to whole groups, and one column more: where unknown items point
+    removed: Tensor | None  # (n,) bool rows that may not be answered; None: all may
     num_removed: int
-    first: (
-        int | None
-    )  # the item of row 0 where the items, some removed since, are consecutive: a mask is then read whole
+    first: int | None  # the item of row 0 where the items are consecutive: a mask is then read whole
+    last_item: int  # the largest item index that can be answered
 
     @classmethod
     def of(cls, items: Tensor, vectors: Tensor) -> Table:
-        """A table of checked ``items`` (n,) and ``vectors`` (n, D)."""
-        last = int(items.amax()) if len(items) else 0
-        first = int(items[0]) if len(items) else 0
-        is_run = first > 0 and last - first == len(items) - 1 and bool((items[1:] > items[:-1]).all())
-        rows = torch.full((last + 2,), len(items), dtype=torch.int64)
-        if is_run:
-            torch.arange(len(items), out=rows[first : last + 1])
-        else:
-            rows[items] = torch.arange(len(items))
-            rows[0] = len(items)
+        """A table of checked ``items`` (n,) and ``vectors`` (n, D); an item 0 is one that was removed."""
         columns = items.new_zeros((len(items) // _GROUP + 1) * _GROUP)
         columns[: len(items)] = items
         num_removed = len(items) - int(torch.count_nonzero(items))
-        return cls(items, vectors, rows, columns, num_removed, first if is_run else None)
+        removed, places = items == 0 if num_removed else None, Places.of(items)
+        return cls(items, vectors, places, columns, removed, num_removed, places.first, places.last)
 
     def __len__(self) -> int:
         return len(self.items) - self.num_removed
@@ -62,14 +92,12 @@ class Table:
         """D."""
         return self.vectors.shape[1]
 
-    @property
-    def last_item(self) -> int:
-        """The largest item index that has, or had, a row."""
-        return len(self.rows) - 2
-
     def find(self, items: Tensor) -> Tensor:
         """The rows of ``items`` (any shape); ``len(self.items)`` where there is none."""
-        return self.rows[items.clamp(max=len(self.rows) - 1)]
+        rows = self.places.find(items)
+        if self.removed is None:
+            return rows
+        return rows.masked_fill(self.removed[rows.clamp(max=len(self.items) - 1)], len(self.items))
 
     def holds(self, items: Tensor) -> Tensor:
         """Which of ``items`` (any shape) can be answered."""
@@ -81,8 +109,13 @@ class Table:
 
     def alive(self) -> tuple[Tensor, Tensor]:
         """Items (n',) and vectors (n', D) without the removed rows."""
-        kept = self.items != 0
-        return (self.items[kept], self.vectors[kept]) if self.num_removed else (self.items, self.vectors)
+        if self.removed is None:
+            return self.items, self.vectors
+        return self.items[~self.removed], self.vectors[~self.removed]
+
+    def marked(self) -> Tensor:
+        """The items (n,), 0 where a row was removed."""
+        return self.items if self.removed is None else self.items.masked_fill(self.removed, 0)
 
     def arrays(self) -> dict[str, Tensor]:
         """Items and vectors, as :meth:`alive`."""
@@ -100,13 +133,16 @@ class Table:
         rows = rows[rows < len(self.items)]
         if not len(rows):
             return self
-        left = self.items.index_fill(0, rows, 0)
-        return replace(Table.of(left, self.vectors), first=self.first)
+        removed = torch.zeros(len(self.items), dtype=torch.bool) if self.removed is None else self.removed.clone()
+        removed[rows] = True
+        left = replace(self, removed=removed, num_removed=self.num_removed + len(rows))
+        is_last = bool((self.items[rows] == self.last_item).any())
+        return replace(left, last_item=int(left.marked().amax())) if is_last else left
 
     def passing(self, allowed: Tensor) -> Tensor:
         """The rows (n,) bool that a mask of items lets pass; what it says of removed ones means nothing."""
         if self.first is None or len(allowed) < self.first + len(self.items):  # shorter where the last was removed
-            return allowed[self.items]
+            return allowed[self.marked()]
         return allowed[self.first : self.first + len(self.items)]
 
     def search(self, queries: Tensor, k: int, filter: Filter, /) -> Candidates:
@@ -114,7 +150,7 @@ class Table:
         allowed = filter.allowed
         if allowed is not None and allowed.dtype == torch.bool:
             passing = self.passing(allowed)
-            passing = passing & (self.items != 0) if self.num_removed else passing
+            passing = passing if self.removed is None else passing & ~self.removed
             kept = passing.nonzero().squeeze(1)  # (n',)
             if len(kept) * 2 < len(self.items):
                 return Table.of(self.items[kept], self.vectors.index_select(0, kept))._scan(
@@ -127,10 +163,14 @@ class Table:
     def _scan(self, queries: Tensor, k: int, filter: Filter) -> Candidates:
         """Score every row."""
         width = len(self.columns)
-        closed = self.columns == 0 if self.num_removed else None  # (W,)
-        if filter.allowed is not None and filter.allowed.dtype == torch.bool:
+        closed = None  # (W,)
+        is_masked = filter.allowed is not None and filter.allowed.dtype == torch.bool
+        if is_masked or self.removed is not None:
             closed = self.columns == 0
-            closed[: len(self.items)] |= ~self.passing(filter.allowed)
+            if self.removed is not None:
+                closed[: len(self.items)] |= self.removed
+            if is_masked and filter.allowed is not None:
+                closed[: len(self.items)] |= ~self.passing(filter.allowed)
         block = max(_FEW, _BLOCK_BYTES // (4 * width))
         buffer = queries.new_empty((min(block, len(queries)), width))
         buffer[:, len(self.items) :] = -torch.inf

@@ -18,6 +18,7 @@ from torch.nn import functional
 from shortlist.contracts import Catalogue, Interactions, Ragged, Requests
 from shortlist.errors import TrainingError, check_ranges
 from shortlist.features import running_total
+from shortlist.models.more import More, Place
 
 _FLOATS_AT_ONCE = 1 << 21  # of gathered factors: 8 MB stay in the processor's cache
 _PADDING_FROM = 0.8  # rows this much shorter than a batch's longest wait for the next batch
@@ -104,6 +105,10 @@ class ALSNetwork(nn.Module):
             user_factors = self._answer(by_user, self.item_factors, self.gram)
             self.item_factors.copy_(self._answer(by_item, user_factors, user_factors.T @ user_factors))
             torch.mm(self.item_factors.T, self.item_factors, out=self.gram)
+
+    def grow_by(self, more: More, place: Place) -> None:
+        """Give new items the factors that ``place`` finds."""
+        self.item_factors = torch.cat((self.item_factors, place(self.item_factors, more.items)))
 
     def embed_requests(self, requests: Requests, /) -> Tensor:
         """Fold in: the vectors (B, D) that minimise the loss for the histories, 0 where nothing is known."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from shortlist.contracts import Catalogue, Examples, FeatureLayout, Features, Requests
 from shortlist.errors import SettingsError
 from shortlist.models.crosses import Crosses
+from shortlist.models.more import More, Place
 
 MOST_MULTI = 512  # values of multi-hot fields, each a column of its own
 
@@ -39,6 +40,10 @@ class TreeColumns(nn.Module):
                 "makes a vector of it, or use DeepFM or DLRM."
             )
         self.num_categories = self.has_users + self.has_items + sum(len(layout.categorical) for layout in layouts)
+
+    def grow_by(self, more: More, _: Place) -> None:
+        """Know the features of new items."""
+        self.item_features = more.features
 
     def forward(
         self, requests: Requests, items: Tensor, evidence: Tensor | None, own: Tensor | None

@@ -26,7 +26,7 @@ class Crosses(nn.Module):
 
     def __init__(self, catalogue: Catalogue) -> None:
         super().__init__()
-        self.columns, self.item_features = catalogue.crosses, ItemFeatures.of(catalogue.item_features)
+        self.columns, self.item_features = catalogue.crosses, ItemFeatures.of(catalogue.item_features, "categorical")
         self.register_buffer("keys", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("counts", torch.zeros(0, 2))
         self.register_buffer("total", torch.zeros(2))
@@ -46,7 +46,7 @@ class Crosses(nn.Module):
         liked = torch.ones(examples.items.shape) if examples.targets is None else examples.targets
         pairs = torch.stack((torch.ones_like(liked), liked), dim=2)  # (B, S, 2)
         keys, known = self._keys(examples.requests, examples.items)
-        self.total += pairs.sum((0, 1))
+        self.total = self.total + pairs.sum((0, 1))
         self._new.append((keys[known], pairs[:, :, None].expand(*keys.shape, 2)[known]))
 
     def forward(self, requests: Requests, items: Tensor, own: Tensor | None) -> Tensor:
@@ -90,11 +90,12 @@ class Crosses(nn.Module):
             return items
         if owner == "item":
             assert self.item_features is not None
-            return _value(self.item_features.features, field, items.flatten()).view(items.shape)
+            own = self.item_features.take(items.flatten())
+            return _value(own, field).view(items.shape)
         features = requests.user_features if owner == "user" else requests.context
         if features is None:
             return items.new_zeros(len(items), 1)
-        return _value(features, field, None)[:, None]
+        return _value(features, field)[:, None]
 
     def _settle(self) -> None:
         """Bring what was counted among the keys."""
@@ -114,10 +115,9 @@ class Crosses(nn.Module):
         super()._load_from_state_dict(state, prefix, *arguments)
 
 
-def _value(features: Features, field: int, rows: Tensor | None) -> Tensor:
+def _value(features: Features, field: int) -> Tensor:
     assert features.categorical is not None
-    column = features.categorical[:, field] if rows is None else features.categorical[rows, field]
-    return column.long() - features.layout.offsets[field]
+    return features.categorical[:, field].long() - features.layout.offsets[field]
 
 
 def _mixed(key: Tensor) -> Tensor:

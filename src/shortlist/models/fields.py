@@ -6,18 +6,18 @@ It does not know what a model makes of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from shortlist.contracts import Catalogue, Examples, FeatureLayout, Features, Ragged, Requests
+from shortlist.contracts import Catalogue, Examples, Features, Ragged, Requests
 from shortlist.models.crosses import Crosses
-from shortlist.models.images import ImageTower
-from shortlist.models.item_features import ItemFeatures
-from shortlist.models.layers import Embedding
+from shortlist.models.dense_fields import DenseFields
+from shortlist.models.item_features import ItemFeatures, ItemRows, ItemsInTable, Kept
+from shortlist.models.layers import Embedding, bags
+from shortlist.models.more import More, Place
+from shortlist.models.tracing import is_traced
 
 Bags = Literal["sum", "mean"]
 # What Fields.rows finds, and its axes in the letters of contracts.py, F fields and G numbers.
@@ -53,15 +53,7 @@ class Fields(nn.Module):
         layouts = (catalogue.user_features, catalogue.context, item_layout)
         ids = (catalogue.num_users + 1 if self.has_users else 0, catalogue.num_items + 1 if self.has_items else 0)
         sizes = [ids[0], *(0 if layout is None else layout.num_ids for layout in layouts[:2]), ids[1]]
-        self.user_base, self.context_base, self.item_base = sizes[0], sum(sizes[:2]), sum(sizes[:3])
-        self.feature_base = sum(sizes)
-        self.item_features = self.item_looks = None
-        if catalogue.item_features is not None:
-            columns = replace(self._in_table(catalogue.item_features), vectors=None, images=())
-            self.item_features = ItemFeatures(columns)
-            if columns.layout.num_dense:
-                looks = replace(catalogue.item_features, categorical=None, multi=(), numeric=None)
-                self.item_looks = ItemFeatures(looks)
+        self.user_base, self.context_base, first_item = sizes[0], sum(sizes[:2]), sum(sizes[:3])
         self.crosses = Crosses(catalogue) if catalogue.crosses else None
         fields: list[int] = []
         for own_ids, layout in zip((ids[0], 0, ids[1]), layouts, strict=True):
@@ -84,19 +76,30 @@ class Fields(nn.Module):
                 if layout is not None and layout.num_dense
             }
         )
-        self._kept: tuple[Any, Tensor, Tensor] | None = None
+        self.item_rows = ItemRows(first_item if self.has_items else None, ids[1], len(self.table), sum(sizes))
+        self.item_features: ItemsInTable | None = None
+        self.item_looks: ItemFeatures | None = None
+        if catalogue.item_features is not None:
+            self.item_features = ItemsInTable(catalogue.item_features, self.item_rows)
+            if catalogue.item_features.layout.num_dense:
+                self.item_looks = ItemFeatures(catalogue.item_features, "vectors", "images")
+        self._kept: Kept | None = None
         with torch.no_grad():
             for rows in torch.split(self.table, fields):
                 init(rows)
             if self.has_users:
                 self.table[0] = 0
             if self.has_items:
-                self.table[self.item_base] = 0
+                self.table[first_item] = 0
 
     @property
     def table(self) -> nn.Parameter:
         """The rows (V, D) of all fields."""
         return cast("nn.Parameter", self.embedding.weight)
+
+    def whole(self) -> Tensor:
+        """The rows (V', D) with those of items that came later behind the other items'."""
+        return self.embedding.whole()
 
     @property
     def has_pairs(self) -> bool:
@@ -125,13 +128,11 @@ class Fields(nn.Module):
             self.crosses.count(examples)
 
     @torch.no_grad()
-    def take_over(self, other: Fields, place: Callable[[Tensor], Tensor] | None) -> None:
-        """Copy what ``other``, of fewer users or items, has learnt; new items get the rows that ``place`` makes of the known."""
-        blocks = zip(torch.split(self.table, self.sizes), torch.split(other.table, other.sizes), strict=True)
-        for block, (rows, known) in enumerate(blocks):
+    def take_over(self, other: Fields) -> None:
+        """Copy what ``other``, of fewer users or items, has learnt; the rows of the others stay as they were drawn."""
+        blocks = zip(torch.split(self.table, self.sizes), torch.split(other.whole(), other.sizes), strict=True)
+        for rows, known in blocks:
             rows[: len(known)] = known
-            if place is not None and len(rows) > len(known):  # of users, or of items
-                rows[len(known) :] = place(known) if block == self.item_block and self.has_items else 0
         self.dense.load_state_dict(other.dense.state_dict())
         if self.crosses is not None and other.crosses is not None:
             self.crosses.load_state_dict(other.crosses.state_dict())
@@ -147,6 +148,29 @@ class Fields(nn.Module):
             found |= {"pair": vectors} if self.num_pair_fields else {}
             found |= {"pair_numbers": numbers} if self.num_pair_numbers else {}
         return found
+
+    def grow_by(self, more: More, place: Place) -> None:
+        """Hold rows of new users, which are 0, and of new items: those that ``place`` finds."""
+        if self.has_users and more.users:
+            self._make_room(more.users)
+        if self.item_rows.first is not None:
+            first, end = self.item_rows.first, self.item_rows.first + self.item_rows.known
+            rows = place(self.table.detach()[first:end], more.items)
+            self.embedding.add(rows, behind=end)  # no row of the weight is moved
+            self.sizes = [size + len(rows) * (block == self.item_block) for block, size in enumerate(self.sizes)]
+
+    def _make_room(self, users: int) -> None:
+        """Rows for new users behind the known ones, which come first: a table anew."""
+        table, known = self.whole().detach(), self.sizes[0]
+        table = torch.cat((table[:known], table.new_zeros(users, self.width), table[known:]))
+        self.embedding.weight, self.embedding.added = nn.Parameter(table), None
+        self.sizes = [known + users, *self.sizes[1:]]
+        self.user_base, self.context_base = self.user_base + users, self.context_base + users
+        if self.item_rows.first is not None:
+            first, items = self.item_rows.first + users, self.sizes[self.item_block]
+            self.item_rows = ItemRows(first, items, len(table), first + items)
+        if self.item_features is not None:
+            self.item_features.rows = self.item_rows
 
     def of_requests(self, requests: Requests) -> tuple[Tensor, Tensor]:
         """Vectors (B, F, D) and numbers (B, G) of the request fields."""
@@ -168,7 +192,10 @@ class Fields(nn.Module):
                     parts.dense += self.dense[owner](given)
                 if given.numeric is not None:
                     numbers.append(given.numeric)
-        return self._vectors(parts, len(requests)), self._numbers(numbers, len(requests))
+        vectors = self._vectors(parts)
+        if vectors is None:
+            vectors = self.table.new_zeros(numbers[0].shape[0] if numbers else len(requests), 0, self.width)
+        return vectors, self._numbers(numbers, vectors)
 
     def of_pairs(self, requests: Requests, items: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
         """Vectors (B, C, F, D) and numbers (B, C, G) of the fields of requests with items (B, C).
@@ -185,107 +212,87 @@ class Fields(nn.Module):
         """Vectors (B, C, F, D) and numbers (B, C, G) of the fields of items (B, C) alone, without crossed columns."""
         flat = items.reshape(-1)
         if self.item_features is not None and not self.training and not torch.is_grad_enabled():
-            prepared = self._prepared(self.item_features)
-            if prepared is not None:
-                vectors, numbers = (part.index_select(0, flat) for part in prepared)
+            kept = self._prepared(self.item_features)
+            if kept is not None:
+                vectors, numbers = kept.take(self.item_features.features, flat, self._items)
                 return vectors.view(*items.shape, *vectors.shape[1:]), numbers.view(*items.shape, numbers.shape[1])
         vectors, numbers = self._items(flat)
         return vectors.view(*items.shape, *vectors.shape[1:]), numbers.view(*items.shape, numbers.shape[1])
 
     def _items(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (N, F, D) and numbers (N, G) of items (N,)."""
-        if self.item_features is None:
-            ids = [items[:, None] + self.item_base] if self.has_items else []
-            return self._vectors(_Parts(ids, []), len(items)), self.table.new_zeros(len(items), 0)
-        features = self.item_features.features
-        parts = _Parts([] if features.categorical is None else [features.categorical.index_select(0, items)], [])
-        for field in features.multi:
-            parts.add_bag(field.take(items), 0)
+        parts, numbers = _Parts([], []), list[Tensor]()
+        if self.item_features is not None:
+            features = self.item_features.take(items)
+            parts.ids += [] if features.categorical is None else [features.categorical]
+            parts.bags += features.multi
+            numbers += [] if features.numeric is None else [features.numeric]
+        elif self.has_items:
+            parts.ids.append(self.item_rows.of(items)[:, None])
         if self.item_looks is not None:  # an item that comes several times is looked at once
             distinct, places = torch.unique(items, return_inverse=True)
             parts.dense += [field[places] for field in self.dense["item"](self.item_looks.take(distinct))]
-        numbers = [] if features.numeric is None else [features.numeric.index_select(0, items)]
-        return self._vectors(parts, len(items)), self._numbers(numbers, len(items))
+        vectors = self._vectors(parts)
+        if vectors is None:
+            vectors = self.table.new_zeros(items.shape[0], 0, self.width)
+        return vectors, self._numbers(numbers, vectors)
 
-    def _in_table(self, features: Features) -> Features:
-        """The items' features with all ids as rows of the table, an item's own first: one lookup finds them."""
-        ids = [] if features.categorical is None else [features.categorical + self.feature_base]
-        if self.has_items:
-            device = next(iter(features.tensors().values())).device  # not the one that the network is built on
-            ids.insert(0, (torch.arange(len(features), device=device) + self.item_base).int()[:, None])
-        multi = tuple(Ragged(field.values + self.feature_base, field.offsets) for field in features.multi)
-        return replace(features, categorical=torch.cat(ids, dim=1) if ids else None, multi=multi)
-
-    def _prepared(self, features: ItemFeatures) -> tuple[Tensor, Tensor] | None:
+    def _prepared(self, items: ItemFeatures) -> Kept | None:
         """What :meth:`_items` says of every item, kept as long as the weights are as they were; None where it takes much memory.
 
-        Thumbnails are always worth it: to look at one again takes longer than all else.
+        Thumbnails are always worth it: to look at one again takes longer than all else. Items that came or changed since
+        are looked at when they are asked for, until they are many.
         """
-        num = len(features)
-        size = num * (self.num_pair_fields * self.width + self.num_pair_numbers) * 4
-        if size > PREPARED_BYTES and not features.layout.images:
+        if is_traced():  # a graph holds what keep_items has kept
+            return self._kept
+        size = len(items) * (self.num_pair_fields * self.width + self.num_pair_numbers) * 4
+        if size > PREPARED_BYTES and not items.layout.images:
             return None
-        weights = (self.table, *self.dense.parameters())
-        state = tuple((weight.data_ptr(), weight._version, weight.dtype) for weight in weights)
-        if self._kept is None or self._kept[0] != state:
-            self._kept = (state, *self._items(torch.arange(num, device=self.table.device)))
-        return self._kept[1:]
+        kept = self._kept
+        if kept is None or kept.state != self._state() or not kept.serves(items.features):
+            kept = self._keep(items)
+        return kept
 
-    def _vectors(self, parts: _Parts, num: int) -> Tensor:
+    @torch.no_grad()
+    def keep_items(self) -> None:
+        """Keep what is known of every item, whatever memory it takes, where a graph could not look it up by itself."""
+        self._kept = None
+        if self.item_features is not None and (self.item_features.layout.multi or self.item_looks is not None):
+            self._keep(self.item_features)
+
+    def _keep(self, items: ItemFeatures) -> Kept:
+        every = torch.arange(len(items), device=self.table.device)
+        self._kept = Kept(self._state(), items.features, *self._items(every))
+        return self._kept
+
+    def _state(self) -> tuple[object, ...]:
+        weights = (self.table, *self.dense.parameters())
+        return tuple((weight.data_ptr(), weight._version, weight.dtype) for weight in weights)
+
+    def _vectors(self, parts: _Parts) -> Tensor | None:
         found: list[Tensor] = []
         if parts.ids:
             ids = parts.ids[0] if len(parts.ids) == 1 else torch.cat(parts.ids, dim=1)
             found.append(self.embedding(ids))
-        for values, offsets in parts.bags:
-            bag = F.embedding_bag(
-                values, self.table, offsets, mode=self.bags, sparse=self.embedding.sparse, include_last_offset=True
-            )
-            found.append(bag[:, None])
+        for field in parts.bags:
+            found.append(bags(self.table, field, mode=self.bags, sparse=self.embedding.sparse)[:, None])
         found += [field[:, None].to(found[0].dtype) if found else field[:, None] for field in parts.dense]
+        return (torch.cat(found, dim=1) if len(found) > 1 else found[0]) if found else None
+
+    def _numbers(self, found: list[Tensor], vectors: Tensor) -> Tensor:
         if not found:
-            return self.table.new_zeros(num, 0, self.width)
+            return vectors.new_zeros(vectors.shape[0], 0)
         return found[0] if len(found) == 1 else torch.cat(found, dim=1)
-
-    def _numbers(self, found: list[Tensor], num: int) -> Tensor:
-        if not found:
-            return self.table.new_zeros(num, 0)
-        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
-
-
-class DenseFields(nn.Module):
-    """The columns of vectors and thumbnails of one owner as field vectors."""
-
-    def __init__(self, layout: FeatureLayout, width: int, *, init: Callable[[Tensor], object]) -> None:
-        super().__init__()
-        self.widths = list(layout.vectors)
-        self.vectors = nn.ModuleList(nn.Linear(each, width) for each in layout.vectors)
-        self.images = nn.ModuleList(ImageTower(width) for _ in layout.images)
-        with torch.no_grad():
-            for layer in (*self.vectors, *(tower.last for tower in self.images)):
-                assert isinstance(layer, nn.Linear)
-                init(layer.weight.T)  # a row for each input, like a table's
-                nn.init.zeros_(layer.bias)
-
-    def forward(self, features: Features) -> list[Tensor]:
-        """A vector (N, D) for each column."""
-        columns = [] if features.vectors is None else torch.split(features.vectors, self.widths, dim=1)
-        found = [layer(column) for layer, column in zip(self.vectors, columns, strict=True)]
-        return found + [tower(images) for tower, images in zip(self.images, features.images, strict=True)]
 
 
 class _Parts:
     """Ids of the single-valued fields (N, F), the bags of the multi-hot ones, in the ids of one table, and vectors (N, D)."""
 
-    def __init__(self, ids: list[Tensor], bags: list[tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, ids: list[Tensor], bags: list[Ragged]) -> None:
         self.ids, self.bags, self.dense = ids, bags, list[Tensor]()
 
     def add(self, features: Features, base: int) -> None:
         """Add the columns of ``features`` whose ids begin at ``base``."""
         if features.categorical is not None:
             self.ids.append(features.categorical + base if base else features.categorical)
-        for field in features.multi:
-            self.add_bag(field, base)
-
-    def add_bag(self, field: Ragged, base: int) -> None:
-        """Add a multi-hot column whose ids begin at ``base``."""
-        self.bags.append((field.values + base if base else field.values, field.offsets.to(field.values.dtype)))
+        self.bags += [Ragged(field.values + base, field.offsets) if base else field for field in features.multi]

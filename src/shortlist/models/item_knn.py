@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from shortlist.contracts import Candidates, Catalogue, Filter, Interactions, Ragged, Requests
 from shortlist.errors import TrainingError, check_choices, check_ranges
 from shortlist.features import running_total, spans
+from shortlist.models.more import More, Place
 
 Similarity = Literal["cosine", "jaccard"]
 FeatureWeighting = Literal["none", "tf_idf"]
@@ -66,7 +67,7 @@ class ItemKNNNetwork(nn.Module):
     """Similarities, kept by the item of the history that contributes them.
 
     The item ``i`` adds ``values[j]`` to the score of ``targets[j]``, for ``j`` from ``offsets[i]`` to
-    ``offsets[i + 1]``; what lies behind ``offsets[-1]`` is empty.
+    ``offsets[i + 1]``; what lies behind ``offsets[-1]`` is empty, and not there in a network that was grown.
     """
 
     offsets: Tensor  # (I+2,) int64
@@ -76,10 +77,10 @@ class ItemKNNNetwork(nn.Module):
     def __init__(self, settings: ItemKNN, catalogue: Catalogue) -> None:
         super().__init__()
         self.settings = settings
-        room = catalogue.num_items * min(settings.neighbours, catalogue.num_items)
+        self.num_items = catalogue.num_items
         self.register_buffer("offsets", torch.zeros(catalogue.num_items + 2, dtype=torch.int64))
-        self.register_buffer("targets", torch.zeros(room, dtype=torch.int64))
-        self.register_buffer("values", torch.zeros(room))
+        self.register_buffer("targets", torch.zeros(self._room(), dtype=torch.int64))
+        self.register_buffer("values", torch.zeros(self._room()))
 
     def solve(self, interactions: Interactions, /) -> None:
         """Find every item's neighbours. Raises :class:`TrainingError` if no event is positive."""
@@ -94,12 +95,19 @@ class ItemKNNNetwork(nn.Module):
         self.targets.zero_()[: len(order)] = targets[order]
         self.values.zero_()[: len(order)] = values[order]
 
-    def take_over(self, other: ItemKNNNetwork, _place: object) -> None:
-        """Copy the neighbours that ``other``, of fewer items, has found; new items have none, wherever they belong."""
-        self.offsets[: len(other.offsets)] = other.offsets
-        self.offsets[len(other.offsets) :] = other.offsets[-1]
-        self.targets[: len(other.targets)] = other.targets
-        self.values[: len(other.values)] = other.values
+    def grow_by(self, more: More, _: Place) -> None:
+        """Give new items no neighbours, wherever they belong."""
+        self.offsets = torch.cat((self.offsets, self.offsets[-1:].expand(more.items)))
+        self.num_items += more.items
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name in ("targets", "values"):  # with as much room as a network of so many items is made with
+            rows = destination[prefix + name]
+            destination[prefix + name] = nn.functional.pad(rows, (0, self._room() - len(rows)))
+
+    def _room(self) -> int:
+        return self.num_items * min(self.settings.neighbours, self.num_items)
 
     def search(self, requests: Requests, k: int, *, filter: Filter | None = None) -> Candidates:
         """The ``k`` items with the largest sums of similarities to the histories (B, k).

@@ -2,27 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from shortlist.contracts import FeatureLayout, Features
+from shortlist.contracts import FeatureLayout, Features, Ragged
 from shortlist.models.dropout import Dropout
 from shortlist.models.images import ImageTower
+from shortlist.models.more import More, Place, nowhere
+from shortlist.models.tracing import is_traced
+from shortlist.rows import Tail
 
 
 class Embedding(nn.Embedding):
-    """``nn.Embedding`` whose dense gradient takes a quarter to half of the time on a CPU."""
+    """``nn.Embedding`` whose dense gradient takes a quarter to half of the time on a CPU, and which grows without a copy.
+
+    Rows of :meth:`add` have ids behind those of ``weight``. They are looked up and saved like the
+    others; training learns of none but ``weight``.
+    """
+
+    def __init__(self, num_ids: int, width: int, *, padding_idx: int | None = None, sparse: bool = False) -> None:
+        super().__init__(num_ids, width, padding_idx=padding_idx, sparse=sparse)
+        self.added: Tail | None = None
+        self.behind = num_ids  # rows of the weight before which, in the table as a whole, those that were added stand
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors (…, D) of ids (…)."""
+        if self.added is not None:
+            is_late = ids >= len(self.weight)
+            if bool(is_late.any()):
+                found = nn.functional.embedding(ids.masked_fill(is_late, 0), self.weight)
+                found[is_late] = self.added.rows[ids[is_late] - len(self.weight)]
+                return found
         if self.sparse or self.weight.device.type != "cpu" or not torch.is_grad_enabled():
             return super().forward(ids)
-        found: Tensor = _Lookup.apply(self.weight, ids, self.padding_idx)  # type: ignore[no-untyped-call]
-        return found
+        looked_up: Tensor = _Lookup.apply(self.weight, ids, self.padding_idx)  # type: ignore[no-untyped-call]
+        return looked_up
+
+    def whole(self) -> Tensor:
+        """All rows in one piece."""
+        if self.added is None:
+            return self.weight
+        return torch.cat((self.weight[: self.behind], self.added.rows, self.weight[self.behind :]))
+
+    def add(self, rows: Tensor, *, behind: int) -> None:
+        """Put ``rows`` (n, D) behind all others; in the table as a whole they stand before the row ``behind`` of the weight."""
+        if len(rows):
+            self.behind = behind
+            self.added = (Tail(rows[:0]) if self.added is None else self.added).plus(rows)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Embedding:
+        if self.added is not None:
+            self.added = Tail(fn(self.added.rows))
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.added is not None:
+            destination[f"{prefix}weight"] = self.whole().detach()
 
 
 class _Lookup(torch.autograd.Function):
@@ -48,12 +89,21 @@ class Table(nn.Module):
     Everything that reads an id table does it through here, so that a table can be sharded in one place.
     """
 
-    def __init__(self, num_ids: int, width: int, *, std: float | None, sparse: bool = False) -> None:
+    def __init__(
+        self,
+        num_ids: int,
+        width: int,
+        *,
+        std: float | None,
+        sparse: bool = False,
+        owner: Literal["user", "item"] = "item",
+    ) -> None:
         """Draws the vectors from a normal distribution, or with ``std`` None from Glorot & Bengio's uniform one.
 
-        With ``sparse`` the gradient holds only the rows that were looked up, which Adagrad and SGD take.
+        ``owner`` says whose ids they are. With ``sparse`` the gradient holds only the rows that were looked up, which Adagrad and SGD take.
         """
         super().__init__()
+        self.owner = owner
         self.embedding = Embedding(num_ids + 1, width, padding_idx=0, sparse=sparse)
         with torch.no_grad():
             if std is None:
@@ -80,22 +130,35 @@ class Table(nn.Module):
 
     def all(self) -> Tensor:
         """The vectors (I, D) of the ids 1 … I: what a softmax over everything compares with."""
-        return self.embedding.weight[1:]
+        return self.embedding.whole()[1:]
 
     def forget(self, ids: Tensor) -> None:
         """Make ids (N,) as good as unknown: nothing will be learnt of them."""
         with torch.no_grad():
             self.embedding.weight[ids] = 0
 
+    def grow_by(self, more: More, place: Place) -> None:
+        """Hold vectors of new ids: of items those that ``place`` finds, of users 0."""
+        weight = self.embedding.weight.detach()
+        rows = place(weight, more.items) if self.owner == "item" else nowhere(weight, more.users)
+        self.embedding.add(rows, behind=len(weight))
+
     def knows(self, ids: Tensor) -> Tensor:
         """Which ids (B,) are neither unknown nor forgotten."""
-        return self.lookup(ids).detach().any(dim=1)
+        return (self.lookup(ids).detach() != 0).any(dim=1)
 
     def pool(self, ids: Tensor, weights: Tensor) -> Tensor:
         """The weighted sum (B, D) of the vectors of ids (B, T), with weights (B, T)."""
         if ids.shape[1] == 0:
             return weights.new_zeros(len(ids), self.width)
-        table = self.embedding.weight
+        if is_traced():  # ONNX has no bags
+            return torch.bmm(weights[:, None], self.lookup(ids)).squeeze(1)
+        table: Tensor = self.embedding.weight
+        if self.embedding.added is not None and bool(
+            (ids >= len(table)).any()
+        ):  # those at hand as a table of their own
+            distinct, places = torch.unique(torch.cat((ids.new_zeros(1), ids.flatten())), return_inverse=True)
+            table, ids = self.lookup(distinct), places[1:].view(ids.shape)
         return nn.functional.embedding_bag(
             ids, table, mode="sum", per_sample_weights=weights, padding_idx=0, sparse=self.embedding.sparse
         )
@@ -125,19 +188,32 @@ class FeatureEmbedding(nn.Module):
         parts: list[Tensor] = []
         if self.table is not None:
             if features.categorical is not None:
-                parts.append(nn.functional.embedding_bag(features.categorical, self.table, mode="sum"))
-            for field in features.multi:
-                offsets = field.offsets.to(field.values.dtype)
-                bag = nn.functional.embedding_bag(
-                    field.values, self.table, offsets, mode="mean", include_last_offset=True
-                )
-                parts.append(bag)
+                parts.append(_sum_of_rows(self.table, features.categorical))
+            parts += [bags(self.table, field, mode="mean") for field in features.multi]
         if self.numeric is not None and features.numeric is not None:
             parts.append(self.numeric(features.numeric))
         if self.vectors is not None and features.vectors is not None:
             parts.append(self.vectors(features.vectors))
         parts += [tower(images) for tower, images in zip(self.images, features.images, strict=True)]
         return torch.stack(parts).sum(0)
+
+
+def _sum_of_rows(table: Tensor, ids: Tensor) -> Tensor:
+    """The sum (N, D) of the table's rows for ids (N, F)."""
+    if is_traced():  # ONNX has no bags
+        return nn.functional.embedding(ids, table).sum(1)
+    return nn.functional.embedding_bag(ids, table, mode="sum")
+
+
+def bags(table: Tensor, field: Ragged, *, mode: Literal["sum", "mean"], sparse: bool = False) -> Tensor:
+    """The sum or mean (N, D) of the table's rows for each of N bags of ids; 0 of an empty one."""
+    values, offsets = field.values, field.offsets.to(field.values.dtype)
+    if not is_traced():
+        return nn.functional.embedding_bag(values, table, offsets, mode=mode, sparse=sparse, include_last_offset=True)
+    place = torch.arange(values.shape[0], device=values.device)  # ONNX has no bags
+    inside = ((place >= offsets[:-1, None]) & (place < offsets[1:, None])).to(table.dtype)  # (N, M)
+    total = inside @ nn.functional.embedding(values, table)
+    return total if mode == "sum" else total / inside.sum(1, keepdim=True).clamp(min=1)
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:

@@ -18,6 +18,7 @@ from shortlist.contracts import Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError
 from shortlist.models import losses
 from shortlist.models.layers import Table
+from shortlist.models.tracing import is_traced
 
 Loss = Literal["bce", "bpr", "sampled_softmax", "mse"]
 Similarity = Literal["dot", "cosine"]
@@ -84,13 +85,13 @@ class MFNetwork(nn.Module):
         self.settings = settings
         self.link = "identity" if settings.loss == "mse" else "sigmoid"
         std = settings.init_std / settings.embedding_dim**0.5
-        self.users = Table(catalogue.num_users, settings.embedding_dim, std=std)
+        self.users = Table(catalogue.num_users, settings.embedding_dim, std=std, owner="user")
         self.items = Table(catalogue.num_items, settings.embedding_dim, std=std)
         self.is_cosine = settings.similarity == "cosine"
         self.item_bias = None if self.is_cosine else Table(catalogue.num_items, 1, std=0.0)
         self.user_bias: Table | None = None
         if settings.loss in ("bce", "mse") and not self.is_cosine:
-            self.user_bias = Table(catalogue.num_users, 1, std=0.0)
+            self.user_bias = Table(catalogue.num_users, 1, std=0.0, owner="user")
             self.mean = nn.Parameter(torch.zeros(1))
 
     def can_serve(self, requests: Requests) -> Tensor:
@@ -108,7 +109,7 @@ class MFNetwork(nn.Module):
         assert requests.user is not None
         vectors = self.users.lookup(requests.user)  # (B, D)
         unknown = ~self.users.knows(requests.user)
-        if requests.history is not None and requests.length is not None and bool(unknown.any()):
+        if requests.history is not None and requests.length is not None and (is_traced() or bool(unknown.any())):
             share = (requests.history > 0) / requests.length[:, None].clamp(min=1)  # (B, T)
             pooled = self.items.pool(requests.history, share)
             vectors = torch.where(unknown[:, None], pooled, vectors)

@@ -90,7 +90,8 @@ class NeuMFNetwork(nn.Module):
             half = settings.layers[0] // 2
             self.hidden = mlp(settings.layers, last_activation=True)
         self.widths = (factors, half)  # of a vector's part for each path; one table holds both, to be looked up at once
-        self.users, self.items = Table(users, factors + half, std=std), Table(items, factors + half, std=std)
+        self.users = Table(users, factors + half, std=std, owner="user")
+        self.items = Table(items, factors + half, std=std)
         joined = factors + (settings.layers[-1] if half else 0)
         self.prediction = nn.Linear(joined, 1)
         bound = (3 / joined) ** 0.5  # LeCun uniform, as the authors initialise this layer

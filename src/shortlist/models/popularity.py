@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from shortlist.contracts import Candidates, Catalogue, Filter, Interactions, Requests
 from shortlist.errors import SettingsError, TrainingError
+from shortlist.models.more import More, Place
 
 _SECONDS_A_DAY = 86_400
 _SCORES_AT_ONCE = 1 << 22  # 16 MB of float32
@@ -80,6 +81,13 @@ class PopularityNetwork(nn.Module):
         order = order[torch.argsort(counts[order], descending=True, stable=True)]
         self.counts.copy_(counts)
         self.place[order] = torch.arange(len(order), dtype=torch.float32)
+
+    def grow_by(self, more: More, _: Place) -> None:
+        """Put new items last: nobody has met them."""
+        last = len(self.place)
+        behind = torch.arange(last, last + more.items, dtype=self.place.dtype, device=self.place.device)
+        self.counts = torch.cat((self.counts, torch.zeros_like(behind)))
+        self.place = torch.cat((self.place, behind))
 
     def search(self, requests: Requests, k: int, *, filter: Filter | None = None) -> Candidates:
         """The ``k`` most counted items that each request's filter lets through; scores are the counts (B, k)."""

@@ -19,6 +19,7 @@ from shortlist.errors import SettingsError, check_choices, check_ranges
 from shortlist.models import losses
 from shortlist.models.item_features import ItemFeatures
 from shortlist.models.layers import FeatureEmbedding, Table, mlp
+from shortlist.models.more import More, Place
 
 Pooling = Literal["recency", "attention"]
 
@@ -91,7 +92,7 @@ class TwoTowerNetwork(nn.Module):
         self.item_features = ItemFeatures.of(catalogue.item_features)
         width, std = settings.embedding_dim, settings.init_std
         self.items = Table(catalogue.num_items, width, std=std, sparse=settings.sparse)
-        self.users = Table(catalogue.num_users, width, std=std, sparse=settings.sparse)
+        self.users = Table(catalogue.num_users, width, std=std, sparse=settings.sparse, owner="user")
         self.recency = nn.Parameter(-torch.log1p(torch.arange(settings.history))) if settings.history else None
         self.query = None
         if settings.history and settings.pooling == "attention":
@@ -127,6 +128,10 @@ class TwoTowerNetwork(nn.Module):
         if "item" in self.features:  # else as negatives they learn at least that nobody wanted them
             self.items.forget(items)
             self.unmet[items] = True
+
+    def grow_by(self, more: More, _: Place) -> None:
+        """Hold of new items that they are like any other until training meets them, or not."""
+        self.unmet = torch.cat((self.unmet, self.unmet.new_zeros(more.items)))
 
     def embed_requests(self, requests: Requests) -> Tensor:
         """Vectors (B, D) of length 1."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from shortlist.data import Encoders, FeatureEncoder
+from shortlist.data.titles import Titles
 from shortlist.errors import DataError, SchemaError
 from shortlist.schema import Feature
 from shortlist.texts import Texts
@@ -116,11 +117,14 @@ def test_what_is_no_finite_number_is_refused_when_fitting(values, message):
 def test_encoders_come_back_equal_from_json_and_arrays():
     frame = pl.DataFrame({"brand": ["a", "b"], "tags": ["x|y", "y"], "price": [1.1, None]})
     encoder = FeatureEncoder.fit(frame, (BRAND, TAGS, PRICE))
-    encoders = Encoders(Vocabulary([1, 2]), Vocabulary(["é", "b"]), None, encoder, None, Texts.of(["Été", "B"]))
+    encoders = Encoders(Vocabulary([1, 2]), Vocabulary(["é", "b"]), None, encoder, None, Titles(Texts.of(["Été", "B"])))
     again = Encoders.from_dict(json.loads(json.dumps(encoders.to_dict())), encoders.arrays())
     assert again == encoders
     assert torch.equal(again.item_features.encode(frame).numeric, encoder.encode(frame).numeric)
-    assert Encoders(Vocabulary([1, 3]), Vocabulary(["é", "b"]), None, encoder, None, Texts.of(["Été", "B"])) != encoders
+    assert (
+        Encoders(Vocabulary([1, 3]), Vocabulary(["é", "b"]), None, encoder, None, Titles(Texts.of(["Été", "B"])))
+        != encoders
+    )
 
 
 def test_counts_may_be_standardised_by_their_logarithm():

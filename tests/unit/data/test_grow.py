@@ -40,7 +40,7 @@ def test_a_table_of_items_adds_new_ones_and_changes_known_ones(small: Dataset) -
         ("y", "Way", "new kind", 9.0),
         ("z", "again", "tea", 5.0),
     ]
-    features, before = larger.item_features, small.item_features
+    features, before = larger.item_features.whole(), small.item_features
     assert features.categorical[1, 0] == features.categorical[3, 0] == before.categorical[1, 0]
     assert features.categorical[2, 0] == 0  # a kind that training never met
     torch.testing.assert_close(features.numeric[:2], before.numeric[:2])

@@ -18,10 +18,10 @@ QUALITY = 85  # of a JPEG
 
 def has_picture(dataset: Dataset, indices: Sequence[int]) -> list[bool]:
     """Which of the items have a picture, by what the data set says of them; no file is looked at."""
-    column, thumbnails = _sources(dataset)
-    there = [False] * len(indices) if column is None else [bool(column[index - 1]) for index in indices]
+    paths, thumbnails = _sources(dataset, indices)
+    there = [False] * len(indices) if paths is None else [bool(path) for path in paths]
     if thumbnails is not None:
-        seen = thumbnails[torch.tensor(indices, dtype=torch.int64)].flatten(1).any(1).tolist()
+        seen = thumbnails.flatten(1).any(1).tolist()
         there = [one or other for one, other in zip(there, seen, strict=True)]
     return there
 
@@ -32,33 +32,34 @@ def picture(dataset: Dataset, index: int) -> tuple[bytes, str] | None:
 
     A file is decoded and written anew, so nothing but a picture can leave by this way.
     """
-    column, thumbnails = _sources(dataset)
-    if column is not None and column[index - 1]:
+    paths, thumbnails = _sources(dataset, [index])
+    if paths is not None and paths[0]:
         content = io.BytesIO()
         try:
-            image = Pictures(column[index - 1 : index]).open(0, least=SIDE)
+            image = Pictures(paths).open(0, least=SIDE)
         except DataError:  # the bundle may have come to a machine that does not have the files
             pass
         else:
             image.thumbnail((SIDE, SIDE))
             image.save(content, "jpeg", quality=QUALITY)
             return content.getvalue(), "image/jpeg"
-    if thumbnails is None or not bool(thumbnails[index].any()):
+    if thumbnails is None or not bool(thumbnails.any()):
         return None
     from PIL import Image
 
     content = io.BytesIO()
-    Image.fromarray(thumbnails[index].permute(1, 2, 0).contiguous().numpy()).save(content, "png")
+    Image.fromarray(thumbnails[0].permute(1, 2, 0).contiguous().numpy()).save(content, "png")
     return content.getvalue(), "image/png"
 
 
-def _sources(dataset: Dataset) -> tuple[pl.Series | None, torch.Tensor | None]:
-    """The paths of the items' pictures (I,) and their thumbnails (I+1, 3, h, h); each None where there are none."""
-    features = [feature for feature in dataset.schema.of("item") if feature.kind == "image"]
-    table, images = dataset.item_table, () if dataset.item_features is None else dataset.item_features.images
-    named = (
-        []
-        if table is None
-        else [table.select([feature.name])[feature.name] for feature in features if feature.name in table.columns]
-    )
-    return named[0] if named else None, images[0] if images else None
+def _sources(dataset: Dataset, indices: Sequence[int]) -> tuple[pl.Series | None, torch.Tensor | None]:
+    """The paths of the items' pictures (n,) and their thumbnails (n, 3, h, h); each None where the data set has none."""
+    items, table, features = torch.tensor(indices, dtype=torch.int64), dataset.item_table, dataset.item_features
+    columns = [] if table is None else table.columns
+    named = [each.name for each in dataset.schema.of("item") if each.kind == "image" and each.name in columns]
+    paths = thumbnails = None
+    if table is not None and named:
+        paths = table.take(named[:1], items.numpy() - 1)[named[0]]
+    if features is not None and features.layout.images:
+        thumbnails = features.only("images").take(items).images[0]
+    return paths, thumbnails
