@@ -154,6 +154,38 @@ def test_a_watched_folder_brings_newer_bundles_and_what_was_rolled_back_stays_ou
         assert _answer(client)[0] == first
 
 
+def test_an_older_bundle_that_is_named_is_served_until_a_newer_one_comes(
+    served: ServiceSettings, bundles: tuple[Path, Path]
+) -> None:
+    folder = served.bundle
+    shutil.copytree(bundles[1], folder / "two")
+    watching = replace(served, watch=True)
+    with TestClient(create_app(watching)) as client:
+        assert _answer(client)[0] == version_of(bundles[1])
+        client.post("/admin/reload", json={"bundle": str(folder / "one")})
+        time.sleep(0.2)
+        assert _answer(client)[0] == version_of(bundles[0])
+    with TestClient(create_app(watching)) as client:  # also after a restart
+        time.sleep(0.2)
+        assert _answer(client)[0] == version_of(bundles[0])
+        sl.load(bundles[0]).refresh(remove=["i0100"]).save(folder / "three")
+        _until(client, version_of(folder / "three"))
+        (folder / "three").rename(folder / ".three")  # taken out again: what else is there was refused
+        client.post("/admin/reload", json={"bundle": str(folder / "two")})
+        time.sleep(0.2)
+        assert _answer(client)[0] == version_of(bundles[1])
+
+
+def test_a_bundle_that_is_taken_out_of_a_watched_folder_is_served_no_more(
+    served: ServiceSettings, bundles: tuple[Path, Path]
+) -> None:
+    shutil.copytree(bundles[1], served.bundle / "two")
+    with TestClient(create_app(replace(served, watch=True))) as client:
+        assert _answer(client)[0] == version_of(bundles[1])
+        (served.bundle / "two").rename(served.bundle / ".two")
+        _until(client, version_of(bundles[0]))
+
+
 def test_a_bundle_that_is_watched_may_be_replaced_in_place(served: ServiceSettings, bundles: tuple[Path, Path]) -> None:
     bundle = served.bundle / "one"
     with TestClient(create_app(replace(served, bundle=bundle, watch=True))) as client:

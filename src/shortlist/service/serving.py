@@ -60,14 +60,18 @@ class Serving:
     def reload(self, bundle: str | None) -> tuple[Generation, Generation]:
         """Serve the bundle in a folder, or what was asked for at the start, read anew; also what served before.
 
-        It is loaded and warmed while the old one goes on; one that cannot be loaded is a :class:`BundleError`.
+        It is loaded and warmed while the old one goes on; one that cannot be loaded is a :class:`BundleError`. What is in the
+        watched folder and would take the place of a named one is refused from here on; what comes later is not.
         """
         asked = self.settings.bundle if bundle is None else Path(bundle)
         path, version = newest(asked, refused=self._refused() if bundle is None else ())
         with self._changing:
             before = self.current
             wanted = before if version == before.version else self._load(path, version)
-            self._say(wanted, [each for each in self._refused() if each != version])
+            refused = [each for each in self._refused() if each != version]
+            if bundle is not None and self.settings.watch:
+                refused += self._preferred_to(version, refused)
+            self._say(wanted, refused)
             if wanted is not before:
                 self._swap(wanted)
             return self.current, before
@@ -79,6 +83,16 @@ class Serving:
             self._say(wanted, [each for each in (*self._refused(), left.version) if each != wanted.version])
             self._swap(wanted)
             return self.current, left
+
+    def _preferred_to(self, version: str, refused: list[str]) -> list[str]:
+        """The versions that following the folder would bring in the place of this one."""
+        found: list[str] = []
+        try:
+            while (other := newest(self.settings.bundle, refused=(*refused, *found))[1]) not in (version, *found):
+                found.append(other)
+        except BundleError:  # no other is left
+            pass
+        return found
 
     def _served_before(self) -> Generation:
         """What served before, also if that was before this process began."""
