@@ -152,11 +152,21 @@ def _askable(table: ItemTable | None, frame: pl.DataFrame, id_name: str, place: 
     if table is None:
         return None
     known = table.frame
-    told = askable(frame.drop(id_name).insert_column(0, frame[id_name]))
-    told = told.select([name for name in known.columns if name in told.columns])
-    told = told.cast({name: known.schema[name] for name in told.columns}, strict=False)
+    told = raw_columns(table, frame.drop(id_name).insert_column(0, frame[id_name]))
     rows = pl.concat([known, told, known.clear(1)], how="diagonal")
     return ItemTable(rows[(place[1:] - 1).numpy()])
+
+
+def raw_columns(table: ItemTable, frame: pl.DataFrame) -> pl.DataFrame:
+    """What the rows of ``frame`` have of the columns of ``table``, in its types; a value that cannot be is missing."""
+    told = askable(frame)
+    told = told.select([name for name in table.columns if name in told.columns])
+    try:
+        return told.cast({name: table.schema[name] for name in told.columns}, strict=False)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"The items have columns of other types than before: {str(error).splitlines()[0]}. Give them as they were."
+        ) from error
 
 
 def _with_ids(dataset: Dataset, vocabulary: Vocabulary) -> Dataset:
