@@ -10,7 +10,39 @@ from __future__ import annotations
 import re
 
 FUNCTIONS = frozenset(
-    ["abs", "array_contains", "array_length", "cast", "ceil", "ceiling", "char_length", "coalesce", "ends_with", "floor", "greatest", "ifnull", "least", "left", "length", "lower", "ltrim", "mod", "nullif", "regexp_like", "right", "round", "rtrim", "sign", "sqrt", "starts_with", "strpos", "substr", "trim", "try_cast", "upper"]
+    [
+        "abs",
+        "array_contains",
+        "array_length",
+        "cast",
+        "ceil",
+        "ceiling",
+        "char_length",
+        "coalesce",
+        "ends_with",
+        "floor",
+        "greatest",
+        "ifnull",
+        "least",
+        "left",
+        "length",
+        "lower",
+        "ltrim",
+        "mod",
+        "nullif",
+        "regexp_like",
+        "right",
+        "round",
+        "rtrim",
+        "sign",
+        "sqrt",
+        "starts_with",
+        "strpos",
+        "substr",
+        "trim",
+        "try_cast",
+        "upper",
+    ]
 )
 _WORDS = frozenset(
     ["and", "between", "case", "else", "ilike", "in", "is", "like", "not", "or", "then", "when"]
