@@ -33,6 +33,7 @@ from shortlist.contracts import ModelSettings
 from shortlist.data.dataset import Dataset
 from shortlist.data.encode import Encoders
 from shortlist.errors import BundleError
+from shortlist.files import put_in_place
 from shortlist.index import AnyIndex
 from shortlist.models import AnyModel
 from shortlist.packing import dataset_tensors, event_tensors, events_from, feature_tables, features_from
@@ -94,7 +95,7 @@ def write_bundle(path: str | Path, bundle: Bundle) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         _fill(temporary, bundle)
-        _put_in_place(temporary, target)
+        put_in_place(temporary, target)
     except OSError as error:
         raise BundleError(
             f"Cannot write the bundle {target}: {error.strerror or error}. Nothing was changed there."
@@ -157,22 +158,6 @@ def _fill(folder: Path, bundle: Bundle) -> None:
     for file in folder.iterdir():
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
-
-
-def _put_in_place(temporary: Path, target: Path) -> None:
-    temporary.chmod(0o755)
-    if not target.exists():
-        temporary.rename(target)
-        return
-    retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    target.rename(retired / "old")
-    try:
-        temporary.rename(target)
-    except OSError:
-        (retired / "old").rename(target)
-        raise
-    finally:
-        shutil.rmtree(retired, ignore_errors=True)
 
 
 def _checked(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:

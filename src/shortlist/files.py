@@ -1,8 +1,10 @@
-"""Frames to files, whole or not at all."""
+"""Frames and folders to their places on disk, whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,3 +31,20 @@ def write_frame(frame: pl.DataFrame, path: Path) -> None:
         raise DataError(f"Cannot write {path}: {cause}. Nothing was written.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, target: Path) -> None:
+    """Give a whole new folder the name ``target``, in the place of one that is there; both are in the same folder."""
+    temporary.chmod(0o755)
+    if not target.exists():
+        temporary.rename(target)
+        return
+    retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    target.rename(retired / "old")
+    try:
+        temporary.rename(target)
+    except OSError:
+        (retired / "old").rename(target)
+        raise
+    finally:
+        shutil.rmtree(retired, ignore_errors=True)
