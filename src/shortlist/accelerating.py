@@ -16,16 +16,16 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from shortlist.contracts import Ranker, Requests
+from shortlist.contracts import Ranker
 from shortlist.errors import MissingExtraError
 from shortlist.funnel import Funnel
 from shortlist.graphs import Difference, GraphSession, write_graph
 from shortlist.model import Model
+from shortlist.rehearsing import made_up, sizes
 
 TOLERANCE = 1e-4  # of the largest number, between ONNX Runtime and PyTorch
 OPEN = "BTC"  # the letters of axes that are of any size
-WRITTEN = (3, 5, 7)  # requests, steps of their histories and candidates that a graph is written with …
-COMPARED = ((1, 1, 1), (1, 50, 200), (4, 3, 2), (8, 500, 20))  # … and compared with PyTorch
+WRITTEN = {"num": 3, "steps": 5, "candidates": 7}  # what a graph is written with
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def _accelerated(model: Model) -> Model:
     started = time.perf_counter()
     model.network.eval()
     try:
-        rows = _rows(model, *WRITTEN)
+        rows = _rows(model, WRITTEN)
         session = _session(model.network, rows)
         difference = _difference(session, model)
     except MissingExtraError:
@@ -104,29 +104,19 @@ def _difference(session: GraphSession, model: Model) -> Difference:
     """How far the graph is from PyTorch, for a few requests of different sizes."""
     assert isinstance(model.network, ReadsRows)
     largest = Difference(0.0, 0.0)
-    for sizes in COMPARED:
-        rows = _rows(model, *sizes)
+    for size in sizes(model):
+        rows = _rows(model, size)
         largest |= Difference.of(session(rows), model.network.from_rows(rows))
     return largest
 
 
-def _rows(model: Model, num: int, steps: int, candidates: int) -> dict[str, Tensor]:
-    """The rows of ``num`` made-up requests, the first with a full history, the last of several with none."""
+def _rows(model: Model, size: Mapping[str, int]) -> dict[str, Tensor]:
+    """The rows of requests that look like the model's."""
     network: Any = model.network
-    draw, dataset = torch.Generator().manual_seed(0), model.dataset
-    steps = min(steps, model.history)
-    users = torch.randint(dataset.num_users + 1, (num,), generator=draw)
-    length = torch.randint(steps + 1, (num,), generator=draw)
-    length[-1], length[0] = 0, steps
-    history = torch.randint(1, dataset.num_items + 1, (num, steps), generator=draw)
-    history = history.masked_fill(torch.arange(steps) >= length[:, None], 0)
-    features = None if dataset.user_features is None else dataset.user_features.take(users)
-    requests = Requests(users, history, length, user_features=features)
-    if not isinstance(model.network, Ranker):
-        return dict(network.rows(requests))
-    items = torch.randint(dataset.num_items + 1, (num, candidates), generator=draw)
-    evidence = torch.randn(num, candidates, model.catalogue.evidence, generator=draw).abs()
-    return dict(network.rows(requests, items, evidence))
+    requests, candidates = made_up(model, size["num"], steps=size["steps"], candidates=size["candidates"])
+    if isinstance(model.network, Ranker):
+        return dict(network.rows(requests, candidates.items, candidates.evidence))
+    return dict(network.rows(requests))
 
 
 class _FromRows:

@@ -51,7 +51,6 @@ class GraphSession:
         runtime = optional_library("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_mem_pattern = False  # it would keep a plan for every shape that comes
         options.log_severity_level = 4  # what goes wrong is raised, too
         content = str(graph) if isinstance(graph, Path) else graph
         self._session: Any = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
