@@ -55,6 +55,11 @@ class LayeredTable:
             return pl.concat(parts, rechunk=False)
         return pl.concat(parts, rechunk=True)[self._place]  # rows of one chunk are found three times as fast
 
+    def take(self, columns: Sequence[str], places: Places) -> pl.DataFrame:
+        """Some of its columns of the rows at ``places`` (n,)."""
+        rows = pl.concat([self._base.select(columns), self._tail.select(columns)], rechunk=False)
+        return rows[places if self._place is None else self._place[places]]
+
     def write_parquet(self, path: str | Path) -> None:
         """Write it as a Parquet file."""
         self.frame.write_parquet(path)
