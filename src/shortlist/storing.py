@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from shortlist.bundle import Bundle, Indexed, Part
-from shortlist.data.attributes import item_values
 from shortlist.data.dataset import Dataset
+from shortlist.diversity import Values
 from shortlist.errors import BundleError
 from shortlist.funnel import Funnel
 from shortlist.model import Model
@@ -39,8 +39,8 @@ def funnel_to_bundle(funnel: Funnel, dataset: Dataset, held_out: Dataset | None,
     return Bundle(parts, dataset, held_out, indexes, facts, arrays)
 
 
-def funnel_from_bundle(bundle: Bundle) -> Funnel:
-    """The funnel of a bundle that :func:`funnel_to_bundle` made."""
+def funnel_from_bundle(bundle: Bundle, values: Callable[[str], Values]) -> Funnel:
+    """The funnel of a bundle that :func:`funnel_to_bundle` made; ``values`` finds those of the items in a column of their table."""
     if "fallback" not in bundle.parts:
         raise BundleError("The folder holds a single model and no recommender. Read it with sl.Model.load(path).")
     models = {name: Model.from_part(part, bundle.dataset) for name, part in bundle.parts.items()}
@@ -55,5 +55,5 @@ def funnel_from_bundle(bundle: Bundle) -> Funnel:
     if "withdrawn" in bundle.arrays:
         offered = torch.ones(bundle.dataset.num_items + 1, dtype=torch.bool)
         offered[bundle.arrays["withdrawn"]] = False
-    selection = encode_selection(facts["diversity"], facts["caps"], partial(item_values, bundle.dataset))
+    selection = encode_selection(facts["diversity"], facts["caps"], values)
     return Funnel(tuple(sources), models.get("ranker"), facts["candidates"], fallback, selection, offered)

@@ -95,7 +95,7 @@ def _fill(folder: Path, bundle: Bundle, tolerance: float) -> dict[str, Any]:
     (folder / "features.json").write_text(
         json.dumps({"rules": RULES, **features}, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    ids = write_ids(bundle.dataset, folder, bundle.facts.get("withdrawn", []))
+    ids = write_ids(bundle.dataset, folder, bundle.arrays["withdrawn"].tolist() if "withdrawn" in bundle.arrays else [])
     written = {each.name: {"bytes": each.stat().st_size, "sha256": _digest(each)} for each in sorted(folder.iterdir())}
     sources = [name for name in models if name.startswith("model")]
     return {

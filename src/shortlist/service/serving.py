@@ -175,6 +175,7 @@ class Serving:
         if self.settings.watch:
             steps.insert(1, self._follow_folder)
         told: dict[str, str] = {}  # what keeps a step from being done is said once, not ten times a second
+        self.recommender.warm_up()
         while not self._stopped.is_set():
             for step in steps:
                 name, why = step.__name__.strip("_"), ""

@@ -8,10 +8,11 @@ from itertools import pairwise
 
 import polars as pl
 import pytest
+import torch
 
 import shortlist as sl
 from shortlist.data import Dataset, read_dataset, read_later
-from shortlist.data.attributes import allowed_items, item_values
+from shortlist.data.attributes import ItemValues, allowed_items
 from shortlist.errors import RequestError
 
 EVENTS = pl.DataFrame({"user_id": ["a", "a", "b"], "item_id": [3, 1, 4], "timestamp": [1, 2, 3]})
@@ -128,7 +129,7 @@ def test_items_below_the_least_count_leave_the_table_too() -> None:
 
 
 def values(dataset: Dataset, column: str) -> list[list[int]]:
-    found = item_values(dataset, column)
+    found = ItemValues.of(dataset, column).take(torch.arange(dataset.num_items + 1))
     return [found.values[start:stop].tolist() for start, stop in pairwise(found.offsets.tolist())]
 
 
@@ -148,11 +149,11 @@ def test_lists_and_split_texts_have_several_values(items: Dataset, column: str, 
 
 def test_a_cap_on_an_unknown_column_names_the_nearest(items: Dataset) -> None:
     with pytest.raises(RequestError, match="caps names 'knd'.*Did you mean 'kind'"):
-        item_values(items, "knd")
+        ItemValues.of(items, "knd")
 
 
 def test_without_an_items_table_there_is_nothing_to_ask_for() -> None:
     dataset = read_dataset(EVENTS)
-    for ask in (allowed_items, item_values):
+    for ask in (allowed_items, ItemValues.of):
         with pytest.raises(RequestError, match="without an items table"):
             ask(dataset, "price < 3")
