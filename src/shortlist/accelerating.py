@@ -43,7 +43,8 @@ def accelerated(funnel: Funnel) -> Funnel:
     """The same funnel with the networks that can in ONNX Runtime, each compared with PyTorch first.
 
     A network that cannot, or does not compute the same, stays as it is; the log says so and why. The graphs are of the weights
-    as they are: make it anew when they change. A funnel that is refreshed or trained on from this one is a plain one again.
+    as they are: make it anew when they change. A funnel that is refreshed from this one goes on with the same graphs, which hold
+    layers and no tables; one that is trained on from it is a plain one again.
     """
     try:
         sources = tuple(replace(source, model=_accelerated(source.model)) for source in funnel.sources)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 
+from shortlist.accelerating import accelerated
 from shortlist.answers import Answer, answer_frame, items_frame, served_from
 from shortlist.asking import Ask, encode_asks
 from shortlist.bundle import Bundle, write_bundle
@@ -28,16 +29,8 @@ from shortlist.model import Model
 from shortlist.query import Query, encode_query, encode_selection, item_index
 from shortlist.refreshing import refreshed
 from shortlist.similar import Similar
-from shortlist.storing import funnel_from_bundle, funnel_to_bundle
+from shortlist.storing import Made, funnel_from_bundle, funnel_to_bundle
 from shortlist.vocabulary import Id
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """When a recommender's models were trained and its items last indexed, in seconds since 1970; None: not known."""
-
-    trained: float | None
-    indexed: float | None
 
 
 class Recommender:
@@ -198,8 +191,11 @@ class Recommender:
         """
         found = self.explanation(user, item, events=events, context=context)
         frame = items_frame(found.contributions, self.dataset.encoders)
-        titles = pl.Series("title", self.titles(frame["item_id"].to_list()), dtype=pl.String)
-        return frame.select("item_id", titles, contribution="score")
+        return frame.select(
+            "item_id",
+            pl.Series("title", self.titles(frame["item_id"].to_list()), dtype=pl.String),
+            contribution="score",
+        )
 
     def explanation(self, user: Id | None, item: Id, *, events: Any = None, context: Any = None) -> Explanation:
         """What :meth:`explain` decodes, with the name of the model whose score it is."""
@@ -226,12 +222,15 @@ class Recommender:
     def known_users(self) -> list[Id]:
         """The ids of all users who have stored events."""
         rows = (self.dataset.events.lengths > 0).nonzero().squeeze(1)
-        known: list[Id] = self.dataset.encoders.users.decode(rows.numpy()).tolist()
-        return known
+        return list(self.dataset.encoders.users.decode(rows.numpy()).tolist())
 
     def with_data(self, *, history: Dataset, held_out: Dataset | None = None) -> Recommender:
         """The same with other stored histories, and with a part to be evaluated on."""
         return self._of(self.funnel, history, held_out, self.made, ItemColumns(history))
+
+    def accelerated(self) -> Recommender:
+        """The same with networks in ONNX Runtime where they can be, see :func:`~shortlist.accelerating.accelerated`."""
+        return self._of(accelerated(self.funnel), self.dataset, self.held_out, self.made, self._columns)
 
     def refresh(self, items: Any = None, *, remove: Sequence[Id] = (), format: str | None = None) -> Recommender:
         """A recommender that also knows the new and changed ``items`` (a table with the columns it had), without training.
@@ -257,7 +256,7 @@ class Recommender:
 
     def save(self, path: str | Path) -> None:
         """Write the folder ``path``; :func:`shortlist.load` reads it, and answers bit for bit the same."""
-        write_bundle(path, funnel_to_bundle(self.funnel, self.dataset, self.held_out, asdict(self.made)))
+        write_bundle(path, funnel_to_bundle(self.funnel, self.dataset, self.held_out, self.made))
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> Recommender:

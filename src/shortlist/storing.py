@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import torch
 
@@ -18,8 +18,16 @@ from shortlist.query import encode_selection
 from shortlist.sources import Source
 
 
-def funnel_to_bundle(funnel: Funnel, dataset: Dataset, held_out: Dataset | None, made: dict[str, Any]) -> Bundle:
-    """A bundle of the funnel and of what it serves with; ``made`` are facts of its making, JSON-ready."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """When a recommender's models were trained and its items last indexed, in seconds since 1970; None: not known."""
+
+    trained: float | None
+    indexed: float | None
+
+
+def funnel_to_bundle(funnel: Funnel, dataset: Dataset, held_out: Dataset | None, made: Made) -> Bundle:
+    """A bundle of the funnel and of what it serves with; ``made`` says when."""
     parts = {"fallback": Part(Popularity(), funnel.fallback.state_dict(), {})}
     indexes: dict[str, Indexed] = {}
     for place, source in enumerate(funnel.sources, start=1):
@@ -33,7 +41,7 @@ def funnel_to_bundle(funnel: Funnel, dataset: Dataset, held_out: Dataset | None,
         "candidates": funnel.candidates,
         "diversity": funnel.selection.diversity,
         "caps": {cap.attribute: cap.most for cap in funnel.selection.caps},
-        "made": made,
+        "made": asdict(made),
     }
     arrays = {} if funnel.offered is None else {"withdrawn": (~funnel.offered).nonzero().squeeze(1)}
     return Bundle(parts, dataset, held_out, indexes, facts, arrays)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import polars as pl
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from shortlist.contracts import Candidates, ModelSettings
 from shortlist.data import Dataset
 from shortlist.funnel import Funnel
 from shortlist.model import Model, TrainedUntil
-from shortlist.refreshing import refreshed
+from shortlist.recommender import Recommender
 from shortlist.sources import evidence_width
 
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -92,12 +93,23 @@ def test_pairs_without_evidence_are_scored_by_the_networks_own_way(dataset: Data
     assert torch.equal(wanted, found)
 
 
-def test_a_refreshed_funnel_is_a_plain_one_again(dataset: Dataset) -> None:
-    quick = accelerated(_funnel(dataset, RETRIEVERS["GRU4Rec"]))
-    again = refreshed(quick, dataset, touched=torch.tensor([1]), removed=torch.tensor([2]))
-    assert is_accelerated(quick.retriever)
-    assert not is_accelerated(again.retriever)
-    assert quick.retriever.network.state_dict().keys() == again.retriever.network.state_dict().keys()
+@pytest.mark.parametrize("name", ["GRU4Rec", "DLRM"])
+def test_a_refreshed_recommender_goes_on_with_the_same_graphs(name: str, dataset: Dataset) -> None:
+    """They hold layers, which a refresh leaves as they are, and no tables."""
+    plain = Recommender(
+        _model(RETRIEVERS.get(name, RETRIEVERS["SASRec"]), dataset),
+        index=sl.Exact(),
+        ranker=_model(RANKERS[name], dataset, evidence=evidence_width(1)) if name in RANKERS else None,
+        candidates=10,
+    )
+    assert dataset.item_table is not None
+    more = dataset.item_table.frame.head(2).with_columns(item_id=pl.Series([901, 902]))
+    quick, wanted = plain.accelerated().refresh(more, remove=[3]), plain.refresh(more, remove=[3])
+    assert all(is_accelerated(model) for model in quick.funnel.models)
+    users = plain.known_users()
+    ours, theirs = (each.recommend(users, k=15, exclude_seen=False) for each in (quick, wanted))
+    assert 901 in theirs["item_id"]
+    assert ours["score"].to_list() == pytest.approx(theirs["score"].to_list(), rel=1e-4, abs=1e-4)
 
 
 def test_what_has_no_such_part_stays_as_it_is(dataset: Dataset) -> None:

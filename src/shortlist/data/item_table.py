@@ -1,5 +1,6 @@
-"""The items' raw columns, from memory or from a Parquet file of which each column is read when it is first asked for, and later
-rows of some items: what was there is never copied.
+"""The items' raw columns, from memory or from a mapped Parquet file, and later rows of some items.
+
+A column of a file is read when it is first asked for, and what was there is never copied.
 """
 
 from __future__ import annotations

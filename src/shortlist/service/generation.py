@@ -69,7 +69,7 @@ def load_generation(bundle: Path) -> Generation:
     """Load, check and warm the bundle in a folder; a damaged or foreign one is a :class:`BundleError`."""
     for _ in range(_TRIES):
         version = version_of(bundle)
-        recommender = load(bundle)
+        recommender = load(bundle).accelerated()
         if version_of(bundle) == version:
             warm(recommender)
             return Generation(recommender, bundle, version, loaded=time.time())
