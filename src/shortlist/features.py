@@ -109,11 +109,11 @@ class Features:
         """The given rows (N',), in that order."""
         return Features(
             self.layout,
-            None if self.categorical is None else self.categorical.index_select(0, rows),
+            None if self.categorical is None else self.categorical[rows],
             tuple(field.take(rows) for field in self.multi),
-            None if self.numeric is None else self.numeric.index_select(0, rows),
-            None if self.vectors is None else self.vectors.index_select(0, rows),
-            tuple(column.index_select(0, rows) for column in self.images),
+            None if self.numeric is None else self.numeric[rows],
+            None if self.vectors is None else self.vectors[rows],
+            tuple(column[rows] for column in self.images),
         )
 
     def only(self, *kinds: str) -> Features:

@@ -102,9 +102,10 @@ class ItemKNNNetwork(nn.Module):
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        for name in ("targets", "values"):  # with as much room as a network of so many items is made with
-            rows = destination[prefix + name]
-            destination[prefix + name] = nn.functional.pad(rows, (0, self._room() - len(rows)))
+        missing = self._room() - len(self.targets)
+        if missing:  # a network of so many items is made with that much room
+            for name in ("targets", "values"):
+                destination[prefix + name] = nn.functional.pad(destination[prefix + name], (0, missing))
 
     def _room(self) -> int:
         return self.num_items * min(self.settings.neighbours, self.num_items)
