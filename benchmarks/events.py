@@ -60,7 +60,10 @@ def main() -> None:
                 runs[name].append(measure())
             loads.append(os.getloadavg()[0])
     results = {name: {"median": median(found), "best": rounded(best(found))} for name, found in runs.items()}
-    reached = {name: results[name]["median"]["events_per_s"] >= target for name, target in TARGETS.items()}
+    reached = {
+        name: {which: results[name][which]["events_per_s"] >= target for which in ("median", "best")}
+        for name, target in TARGETS.items()
+    }
     facts_here = {
         **facts(),
         "sqlite": sqlite3.sqlite_version,

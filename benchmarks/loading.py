@@ -4,7 +4,7 @@
 
 The bundle is made here, without training: SASRec's vectors lie around those of the items' groups, DLRM re-ranks 200
 candidates as it was drawn. A process is started again and again, the files being in the system's cache; what is told of
-each step is the median. Then two processes stay, each with 100 answers behind it: what a process has for itself (USS, in
+each step is the median, and beside it the processor's time, which a busy machine hardly changes. Then two processes stay, each with 100 answers behind it: what a process has for itself (USS, in
 /proc "private") and its part of what it shares (in PSS). "Bare" is a process that has only imported torch and FAISS.
 Writes ``benchmarks/results/loading.json`` with the machine's facts.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -36,21 +37,26 @@ def memory_mb() -> dict[str, float]:
 
 def ready(folder: str, started: float) -> None:
     """Load and answer, and tell the parent when and with what memory; stay until it says so."""
-    seconds, memory = {}, {}
+    seconds, cpu_s, memory = {}, {}, {}
+
+    def done(step: str) -> None:
+        seconds[step], cpu_s[step] = time.time() - started, time.process_time()
+
     import faiss  # noqa: F401 - a bare process has it
     import torch
 
-    seconds["torch and FAISS"], memory["bare"] = time.time() - started, memory_mb()
+    done("torch and FAISS")
+    memory["bare"] = memory_mb()
     import shortlist as sl
 
     _ = sl.load, sl.Recommender
-    seconds["shortlist"] = time.time() - started
+    done("shortlist")
     recommender = sl.load(folder)
-    seconds["loaded"], memory["loaded"] = time.time() - started, memory_mb()
+    done("loaded")
+    memory["loaded"] = memory_mb()
     users = recommender.dataset.encoders.users.decode(torch.arange(1, ANSWERS + 1).numpy()).tolist()
     recommender.recommend(users[:1], k=10)
-    seconds["answered"] = time.time() - started
-    cpu_s = time.process_time()
+    done("answered")
     for user in users:
         recommender.recommend([user], k=10)
     memory[f"after {ANSWERS} answers"] = memory_mb()
@@ -97,7 +103,7 @@ def make(folder: Path, num_items: int) -> None:
 
 def measured(folder: Path) -> dict[str, Any]:
     """Start one process after the other, then two that stay."""
-    told = []
+    told, load = [], round(os.getloadavg()[0], 1)
     for _ in range(STARTS):
         process, each = start(folder)
         process.communicate()
@@ -107,11 +113,14 @@ def measured(folder: Path) -> dict[str, Any]:
     for process in (second, first):
         process.communicate()
     memory, last = of_second["memory"], f"after {ANSWERS} answers"
+
+    def medians(kind: str) -> dict[str, float]:
+        return {step: round(statistics.median(each[kind][step] for each in told), 2) for step in told[0][kind]}
+
     result = {
-        "from the start, s": {
-            step: round(statistics.median(each["seconds"][step] for each in told), 2) for step in told[0]["seconds"]
-        },
-        "processor time, s": round(statistics.median(each["cpu_s"] for each in told), 2),
+        "processes that wanted a core before": load,
+        "from the start, s": medians("seconds"),
+        "processor time from the start, s": medians("cpu_s"),
         "one process": told[0]["memory"],
         "a second process": memory,
         "a second process beyond a bare one, mb": round(memory[last]["private_mb"] - memory["bare"]["private_mb"], 1),

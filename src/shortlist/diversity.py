@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,13 +20,21 @@ POOL = 4  # times k: the least number of candidates to choose from
 Vectors = Callable[[Tensor], Tensor]  # from items (N,) to their vectors (N, D)
 
 
+class Values(Protocol):
+    """The values of items as numbers from 1."""
+
+    def take(self, items: Tensor, /) -> Ragged:
+        """Those of items (N,)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Cap:
     """At most ``most`` items of any one value of an attribute. An item may have several values, or none."""
 
     attribute: str
     most: int
-    values: Ragged  # I+1 rows of numbers from 1
+    values: Values
 
     def __post_init__(self) -> None:
         if isinstance(self.most, bool) or not isinstance(self.most, int) or self.most < 1:

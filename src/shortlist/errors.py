@@ -39,6 +39,10 @@ class BundleError(ShortlistError):
     """A bundle is damaged, foreign, too new or cannot be written."""
 
 
+class ExportError(ShortlistError):
+    """A bundle cannot be exported, or what was written does not compute the same."""
+
+
 class MissingExtraError(ShortlistError):
     """An optional library is needed and not installed."""
 

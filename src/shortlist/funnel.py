@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -208,8 +208,8 @@ class Funnel:
         if self.ranker is None:
             return Candidates(candidates.items[:, :k], candidates.scores[:, :k])
         network, known = as_served(self.ranker.network), requests.latest(self.ranker.history)
-        if isinstance(network, Ranker):
-            scores = network.score(known, candidates)
+        if hasattr(network, "score"):  # isinstance(network, Ranker) takes ten times as long
+            scores = cast("Ranker", network).score(known, candidates)
         else:
             scores = pair_scores(network, known, candidates.items)
         # Where nothing is known of the user, a ranker of a retriever's candidates has nothing to say of popular items.

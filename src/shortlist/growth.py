@@ -154,7 +154,7 @@ def _places(model: Model, catalogue: Catalogue) -> Places:
 
 
 def _directions(model: Model, name: str, rows: Tensor) -> Directions:
-    """Where features lead in a table, by those that the items had when its rows were learnt."""
+    """Where features lead in a table, by those that the items had when the model was fitted or loaded."""
     features = model.catalogue.item_features
     assert features is not None
     first = features.base if isinstance(features, LayeredFeatures) else features

@@ -1,9 +1,9 @@
-"""Distinct ids, all integers or all texts, to their places and back, by arrays alone: what is mapped from a file needs no
-object for each id.
+"""Distinct ids, all integers or all texts, to their places and back, by arrays alone.
 
-The places are found by a table of slots with open addressing and linear probing (Knuth, The Art of Computer Programming
-3, section 6.4, algorithm L), at most a third full. Integers are their own hashes, texts have their CRC-32; either is
-spread by a multiplication (section 6.4, too). Every find compares the key itself.
+What is mapped from a file needs no object for each id then. The places are found by a table of slots with open addressing
+and linear probing (Knuth, The Art of Computer Programming 3, section 6.4, algorithm L), at most a third full. Integers are
+their own hashes, texts have their CRC-32; either is spread by a multiplication (section 6.4, too). Every find compares the
+key itself.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from shortlist.texts import Bools, Ints, Texts, as_bytes, expected
 
 Slots = npt.NDArray[np.int32]
 Hashes = npt.NDArray[np.uint64]
-Same = Callable[
-    [npt.NDArray[Any], npt.NDArray[Any]], Bools
-]  # whether the keys of one side's rows (n,) are those of the other's (n,)
+Same = Callable[[npt.NDArray[Any], npt.NDArray[Any]], Bools]  # of rows (n,) and rows (n,): whose keys are equal
 
 _SPREAD = 0x9E3779B97F4A7C15  # 2^64 divided by the golden ratio
 _WORD = 2**64 - 1

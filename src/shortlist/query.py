@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shortlist.contracts import Features, Filter, Interactions, Ragged, Requests
+from shortlist.contracts import Features, Filter, Interactions, Requests
 from shortlist.data import read_table
 from shortlist.data.batches import make_requests, padded
 from shortlist.data.dataset import Dataset
-from shortlist.diversity import Cap, Selection
+from shortlist.diversity import Cap, Selection, Values
 from shortlist.errors import RequestError
 from shortlist.features import running_total
 from shortlist.vocabulary import Id
@@ -80,9 +80,17 @@ def encode_query(
         yield Query(user_ids, requests, Filter(mask, torch.cat(lists, dim=1) if lists else None), unknown)
 
 
-def encode_selection(diversity: float, caps: Mapping[str, int], values: Callable[[str], Ragged]) -> Selection:
+def encode_selection(diversity: float, caps: Mapping[str, int], values: Callable[[str], Values]) -> Selection:
     """The last step of a call; ``values`` finds those of the items in a column of their table."""
     return Selection(diversity, tuple(Cap(column, most, values(column)) for column, most in caps.items()))
+
+
+def item_index(dataset: Dataset, item: Id) -> int:
+    """The index of an item; one that is not known is a :class:`RequestError`."""
+    index = int(dataset.encoders.items.encode([item])[0])
+    if index == 0:
+        raise RequestError(f"The catalogue has no item {item!r}.")
+    return index
 
 
 def _histories(

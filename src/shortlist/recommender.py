@@ -5,41 +5,32 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
-import torch
 
+from shortlist.accelerating import accelerated
 from shortlist.answers import Answer, answer_frame, items_frame, served_from
 from shortlist.asking import Ask, encode_asks
 from shortlist.bundle import Bundle, write_bundle
-from shortlist.data.attributes import allowed_items, item_values
+from shortlist.data.attributes import ItemColumns
 from shortlist.data.dataset import Dataset
-from shortlist.data.grow import as_grown, with_items
+from shortlist.data.grow import as_grown
 from shortlist.diversity import Selection
 from shortlist.errors import RequestError, ShortlistWarning
 from shortlist.explaining import Explanation, explanation
 from shortlist.funnel import Funnel
+from shortlist.growth import learn_places
 from shortlist.index import AnyIndex
 from shortlist.model import Model
-from shortlist.query import Query, encode_query, encode_selection
+from shortlist.query import Query, encode_query, encode_selection, item_index
 from shortlist.refreshing import refreshed
 from shortlist.similar import Similar
-from shortlist.storing import funnel_from_bundle, funnel_to_bundle
+from shortlist.storing import Made, funnel_from_bundle, funnel_to_bundle
 from shortlist.vocabulary import Id
-
-MOST_KEPT = 64  # conditions whose items, and columns whose values, are remembered
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """When a recommender's models were trained and its items last indexed, in seconds since 1970; None: not known."""
-
-    trained: float | None
-    indexed: float | None
 
 
 class Recommender:
@@ -65,17 +56,17 @@ class Recommender:
     ) -> None:
         funnel = Funnel.of(model, index=index, ranker=ranker, candidates=candidates)
         dataset = history if history is not None else (ranker or funnel.retriever).dataset
-        selection = encode_selection(diversity, caps or {}, partial(item_values, dataset))
-        self._set(replace(funnel, selection=selection), dataset, held_out, Made(time.time(), time.time()))
+        columns = ItemColumns(dataset)
+        selection = encode_selection(diversity, caps or {}, columns.values)
+        self._set(replace(funnel, selection=selection), dataset, held_out, Made(time.time(), time.time()), columns)
 
-    def _set(self, funnel: Funnel, history: Dataset, held_out: Dataset | None, made: Made) -> None:
+    def _set(
+        self, funnel: Funnel, history: Dataset, held_out: Dataset | None, made: Made, columns: ItemColumns
+    ) -> None:
         for model in funnel.models:
             _check_same_ids(model, history)
         self.funnel, self.dataset, self.held_out, self.made = funnel, history, held_out, made
-        times = history.events.times
-        self._newest = float(times.max()) if times is not None and len(times) else None
-        self._allowed = lru_cache(MOST_KEPT)(partial(allowed_items, history))  # conditions come again and again
-        self._values = lru_cache(MOST_KEPT)(partial(item_values, history))
+        self._columns = columns
         self._similar = Similar(funnel)
 
     def recommend(
@@ -162,7 +153,7 @@ class Recommender:
             events=events,
             items=items,
             exclude=exclude,
-            allowed=None if where is None else self._allowed(where),
+            allowed=None if where is None else self._columns.allowed(where),
             exclude_seen=exclude_seen,
             context=context,
             history=self.funnel.history,
@@ -189,7 +180,7 @@ class Recommender:
         wanted = default.diversity if diversity is None else diversity
         if caps is None:
             return replace(default, diversity=wanted)
-        return encode_selection(wanted, caps, self._values)
+        return encode_selection(wanted, caps, self._columns.values)
 
     def explain(self, user: Id | None, item: Id, *, events: Any = None, context: Any = None) -> pl.DataFrame:
         """What each event of a user's history adds to the score of ``item``: item_id, title and contribution, best first.
@@ -200,17 +191,20 @@ class Recommender:
         """
         found = self.explanation(user, item, events=events, context=context)
         frame = items_frame(found.contributions, self.dataset.encoders)
-        titles = pl.Series("title", self.titles(frame["item_id"].to_list()), dtype=pl.String)
-        return frame.select("item_id", titles, contribution="score")
+        return frame.select(
+            "item_id",
+            pl.Series("title", self.titles(frame["item_id"].to_list()), dtype=pl.String),
+            contribution="score",
+        )
 
     def explanation(self, user: Id | None, item: Id, *, events: Any = None, context: Any = None) -> Explanation:
         """What :meth:`explain` decodes, with the name of the model whose score it is."""
-        index = _index_of(self.dataset, item)
+        index = item_index(self.dataset, item)
         return explanation(self.dataset, self.funnel.models, index, user=user, events=events, context=context)
 
     def similar_items(self, item: Id, *, k: int = 10) -> pl.DataFrame:
         """The ``k`` items nearest to ``item``, see :class:`~shortlist.similar.Similar`: item_id and score."""
-        found = self._similar(_index_of(self.dataset, item), k)
+        found = self._similar(item_index(self.dataset, item), k)
         return items_frame(found, self.dataset.encoders)
 
     def score(self, pairs: Any) -> pl.DataFrame:
@@ -228,41 +222,48 @@ class Recommender:
     def known_users(self) -> list[Id]:
         """The ids of all users who have stored events."""
         rows = (self.dataset.events.lengths > 0).nonzero().squeeze(1)
-        known: list[Id] = self.dataset.encoders.users.decode(rows.numpy()).tolist()
-        return known
+        return list(self.dataset.encoders.users.decode(rows.numpy()).tolist())
 
     def with_data(self, *, history: Dataset, held_out: Dataset | None = None) -> Recommender:
         """The same with other stored histories, and with a part to be evaluated on."""
-        return self._of(self.funnel, history, held_out, self.made)
+        return self._of(self.funnel, history, held_out, self.made, ItemColumns(history))
+
+    def accelerated(self) -> Recommender:
+        """The same with networks in ONNX Runtime where they can be, see :func:`~shortlist.accelerating.accelerated`."""
+        return self._of(accelerated(self.funnel), self.dataset, self.held_out, self.made, self._columns)
 
     def refresh(self, items: Any = None, *, remove: Sequence[Id] = (), format: str | None = None) -> Recommender:
         """A recommender that also knows the new and changed ``items`` (a table with the columns it had), without training.
 
-        New ones are embedded by their features (see :func:`~shortlist.growth.placement` for models that know items by ids
+        New ones are embedded by their features (see :class:`~shortlist.placing.Directions` for models that know items by ids
         alone), and the indexes get what changed. The items in ``remove`` are answered no more, until a table names them
-        again. This one stays as it is and can go on serving. Ids to remove that are not known are a
-        :class:`RequestError`.
+        again. This one stays as it is and can go on serving; both share the memory of what did not change. Ids to remove that
+        are not known are a :class:`RequestError`.
         """
         if items is None and not remove:
             raise RequestError("There is nothing to refresh: give a table of items, ids to remove, or both.")
-        dataset, touched = self.dataset, torch.zeros(0, dtype=torch.int64)
-        if items is not None:
-            dataset, touched = with_items(dataset, items, format=format)
-        removed = torch.tensor([_index_of(dataset, item) for item in remove], dtype=torch.int64)
-        if len(removed):
-            dataset = replace(dataset, notes=(*dataset.notes, f"{len(removed):,} items withdrawn"))
-        funnel = refreshed(self.funnel, dataset, touched=touched, removed=removed)
+        known = self.funnel, self.dataset, self._columns
+        funnel, dataset, columns = refreshed(*known, items=items, remove=remove, format=format)
         held_out = None if self.held_out is None else as_grown(self.held_out, dataset)
-        return self._of(funnel, dataset, held_out, replace(self.made, indexed=time.time()))
+        fresh = self._of(funnel, dataset, held_out, replace(self.made, indexed=time.time()), columns)
+        fresh._newest = self._newest  # of the same events
+        return fresh
+
+    def warm_up(self) -> None:
+        """Compute ahead what else the first :meth:`refresh` waits for: where the features of new items lead."""
+        for model in self.funnel.models:
+            learn_places(model)
 
     def save(self, path: str | Path) -> None:
         """Write the folder ``path``; :func:`shortlist.load` reads it, and answers bit for bit the same."""
-        write_bundle(path, funnel_to_bundle(self.funnel, self.dataset, self.held_out, asdict(self.made)))
+        write_bundle(path, funnel_to_bundle(self.funnel, self.dataset, self.held_out, self.made))
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> Recommender:
         """The recommender that :meth:`save` wrote."""
-        return cls._of(funnel_from_bundle(bundle), bundle.dataset, bundle.held_out, Made(**bundle.facts["made"]))
+        columns = ItemColumns(bundle.dataset)
+        funnel = funnel_from_bundle(bundle, columns.values)
+        return cls._of(funnel, bundle.dataset, bundle.held_out, Made(**bundle.facts["made"]), columns)
 
     def ages(self) -> dict[str, float | None]:
         """Seconds since the model was trained, since the index was last refreshed, and since the newest stored event.
@@ -272,18 +273,18 @@ class Recommender:
         now, moments = time.time(), {"model": self.made.trained, "index": self.made.indexed, "events": self._newest}
         return {name: None if moment is None else now - moment for name, moment in moments.items()}
 
+    @cached_property
+    def _newest(self) -> float | None:
+        times = self.dataset.events.times
+        return float(times.max()) if times is not None and len(times) else None
+
     @classmethod
-    def _of(cls, funnel: Funnel, history: Dataset, held_out: Dataset | None, made: Made) -> Recommender:
+    def _of(
+        cls, funnel: Funnel, history: Dataset, held_out: Dataset | None, made: Made, columns: ItemColumns
+    ) -> Recommender:
         recommender = cls.__new__(cls)
-        recommender._set(funnel, history, held_out, made)
+        recommender._set(funnel, history, held_out, made, columns)
         return recommender
-
-
-def _index_of(dataset: Dataset, item: Id) -> int:
-    index = int(dataset.encoders.items.encode([item])[0])
-    if index == 0:
-        raise RequestError(f"The catalogue has no item {item!r}.")
-    return index
 
 
 def _check_same_ids(part: Model, dataset: Dataset) -> None:

@@ -60,9 +60,8 @@ class Source:
     def search(self, requests: Requests, k: int, *, filter: Filter | None = None, lap: Lap | None = None) -> Candidates:
         """The model's best ``k`` (B, k); ``lap`` is told the name of each step when it is done."""
         network, requests = as_served(self.model.network), requests.latest(self.model.history)
-        if isinstance(network, Retriever):
-            assert self.index is not None
-            queries = network.embed_requests(requests)
+        if self.index is not None:
+            queries = cast("Retriever", network).embed_requests(requests)
             if lap is not None:
                 lap("embed")
             found = self.index.search(queries, k, filter=filter)

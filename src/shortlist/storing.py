@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
 import torch
 
 from shortlist.bundle import Bundle, Indexed, Part
-from shortlist.data.attributes import item_values
 from shortlist.data.dataset import Dataset
+from shortlist.diversity import Values
 from shortlist.errors import BundleError
 from shortlist.funnel import Funnel
 from shortlist.model import Model
@@ -18,8 +18,16 @@ from shortlist.query import encode_selection
 from shortlist.sources import Source
 
 
-def funnel_to_bundle(funnel: Funnel, dataset: Dataset, held_out: Dataset | None, made: dict[str, Any]) -> Bundle:
-    """A bundle of the funnel and of what it serves with; ``made`` are facts of its making, JSON-ready."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """When a recommender's models were trained and its items last indexed, in seconds since 1970; None: not known."""
+
+    trained: float | None
+    indexed: float | None
+
+
+def funnel_to_bundle(funnel: Funnel, dataset: Dataset, held_out: Dataset | None, made: Made) -> Bundle:
+    """A bundle of the funnel and of what it serves with; ``made`` says when."""
     parts = {"fallback": Part(Popularity(), funnel.fallback.state_dict(), {})}
     indexes: dict[str, Indexed] = {}
     for place, source in enumerate(funnel.sources, start=1):
@@ -33,14 +41,14 @@ def funnel_to_bundle(funnel: Funnel, dataset: Dataset, held_out: Dataset | None,
         "candidates": funnel.candidates,
         "diversity": funnel.selection.diversity,
         "caps": {cap.attribute: cap.most for cap in funnel.selection.caps},
-        "made": made,
+        "made": asdict(made),
     }
     arrays = {} if funnel.offered is None else {"withdrawn": (~funnel.offered).nonzero().squeeze(1)}
     return Bundle(parts, dataset, held_out, indexes, facts, arrays)
 
 
-def funnel_from_bundle(bundle: Bundle) -> Funnel:
-    """The funnel of a bundle that :func:`funnel_to_bundle` made."""
+def funnel_from_bundle(bundle: Bundle, values: Callable[[str], Values]) -> Funnel:
+    """The funnel of a bundle that :func:`funnel_to_bundle` made; ``values`` finds those of the items in a column of their table."""
     if "fallback" not in bundle.parts:
         raise BundleError("The folder holds a single model and no recommender. Read it with sl.Model.load(path).")
     models = {name: Model.from_part(part, bundle.dataset) for name, part in bundle.parts.items()}
@@ -55,5 +63,5 @@ def funnel_from_bundle(bundle: Bundle) -> Funnel:
     if "withdrawn" in bundle.arrays:
         offered = torch.ones(bundle.dataset.num_items + 1, dtype=torch.bool)
         offered[bundle.arrays["withdrawn"]] = False
-    selection = encode_selection(facts["diversity"], facts["caps"], partial(item_values, bundle.dataset))
+    selection = encode_selection(facts["diversity"], facts["caps"], values)
     return Funnel(tuple(sources), models.get("ranker"), facts["candidates"], fallback, selection, offered)

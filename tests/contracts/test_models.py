@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
+from tests.conftest import picture
 from torch import Tensor
 
 import shortlist as sl
@@ -427,6 +428,54 @@ def _more_items(dataset: Dataset) -> pl.DataFrame:
             "price": [4.0, 1.0, 99.0],
         }
     )
+
+
+def _rich_items() -> pl.DataFrame:
+    """The same for the data with texts, vectors and pictures."""
+    return pl.DataFrame(
+        {
+            "item_id": [900, 901, 3],
+            "category": ["cup", "tea", "pot"],
+            "note": ["a blue thing of 30 parts", None, "a red thing"],
+            "vector": [[9.0, 0.5, 1.0], [2.0, -0.5, 1.0], [7.0, 0.5, 1.0]],
+            "photo": [picture((200, 10, 10)), picture((10, 200, 10)), None],
+        },
+        schema_overrides={"photo": pl.Binary},
+    )
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_model_grown_step_by_step_is_the_same_as_one_in_one_piece(name: str, dataset: Dataset) -> None:
+    """Bit for bit, but for the rounding of pictures seen alone; and the first one shares its weights and goes on as it was."""
+    model = _fitted(ALL[name], dataset)
+    table = _rich_items() if "all kinds" in name else _more_items(dataset)
+    requests = _requests(dataset, history_width(ALL[name]))
+    known = torch.arange(1, 21).expand(len(requests), -1)
+    is_source = isinstance(model.network, CandidateSource) and not isinstance(model.network, Retriever)
+    before = _scores(model, requests)
+    grown_models, larger = [model], dataset
+    for row in range(3):
+        larger, _ = with_items(larger, table[row : row + 1])
+        grown_models.append(grown(grown_models[-1], larger))
+        _scores(grown_models[-1], requests)  # what is computed once and kept must not hide what comes later
+    again = grown_models[-1]
+    assert torch.equal(_scores(model, requests), before)
+    if not is_source and name != "ALS":  # its regularisation grows with the number of items
+        assert torch.equal(pair_scores(grown_models[2].network, requests, known), before)
+    weights = dict(model.network.named_parameters())
+    assert all(weight is weights[key] for key, weight in again.network.named_parameters())
+    assert larger.item_features is not None
+    whole = replace(larger, item_features=larger.item_features.whole())
+    part = again.to_part()
+    copied = Model.from_part(replace(part, facts={**part.facts, "log": None}), whole)
+    if requests.history is not None:  # somebody has met the new ones already
+        history = torch.where(requests.history % 5 == 1, 20 + requests.history % 2 + 1, requests.history)
+        requests = replace(requests, history=history * (requests.history > 0))
+    rounding = 1e-5 if "all kinds" in name else 0.0
+    torch.testing.assert_close(_scores(again, requests), _scores(copied, requests), rtol=rounding, atol=rounding)
+    if isinstance(again.network, Retriever) and isinstance(copied.network, Retriever):
+        items = torch.arange(23)
+        assert torch.equal(again.network.embed_items(items), copied.network.embed_items(items))
 
 
 GROWING = [name for name in ALL if "all kinds" not in name]

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 from running import Service, running
 
@@ -19,13 +21,33 @@ USERS, ITEMS = 1_000, 160
 
 @pytest.fixture(scope="session")
 def recommender() -> Recommender:
-    """A funnel with every kind of file that a bundle can have: two sources, an index, a ranker, features, a held-out part."""
+    """A funnel with every kind of file and of feature that a bundle can have."""
     shop = make_shop(users=USERS, items=ITEMS, events=8_000, seed=1)
-    dataset = sl.read_dataset(shop.events, items=shop.items, users=shop.users)
+    places = np.arange(ITEMS)
+    items = shop.items.with_columns(
+        tags=pl.Series([["red", "blue", "green"][: place % 4] for place in places]),
+        note=pl.Series([f"a thing of {place} parts" for place in places]),
+        look=pl.Series([[place % 5 - 2.0, place / ITEMS] for place in places]),
+    )
+    events = shop.events.with_columns(
+        device=pl.Series(["tv", "phone", None] * 10_000).head(len(shop.events)),
+        speed=pl.Series(np.arange(len(shop.events)) % 7 + 0.5),
+    )
+    columns = {
+        "item": {"category": "categorical", "brand": "categorical", "price": "numeric", "tags": "multi", "note": "text", "look": "vector"},
+        "user": {"country": "categorical"},
+        "context": {"device": "categorical", "speed": "numeric"},
+    }  # fmt: skip
+    features = [
+        {"name": name, "kind": kind, "owner": owner} | ({"dim": 4} if kind == "text" else {})
+        for owner, kinds in columns.items()
+        for name, kind in kinds.items()
+    ]
+    dataset = sl.read_dataset(events, items=items, users=shop.users, schema={"features": features})
     train, _, test = sl.split_last_out(dataset)
     once = sl.Training(epochs=1, patience=None, batch_size=1024)
     model = sl.fit(sl.TwoTower(embedding_dim=8, hidden=(8,), history=10, negatives=8), train, training=once)
-    ranker = sl.fit(sl.NeuMF(), train, training=once)
+    ranker = sl.fit(sl.DLRM(embedding_dim=4, bottom=(8,), top=(8,)), train, training=once)
     index = sl.HNSW(neighbours=8, ef_search=160)
     return Recommender(model, index=index, ranker=ranker, candidates=40, history=dataset, held_out=test)
 
@@ -55,6 +77,7 @@ def quick(tmp_path: Path) -> Iterator[Path]:
 def service(bundles: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One that is not to be killed."""
     with running(bundles[0], tmp_path_factory.mktemp("service")) as service:
+        service.limit_memory(4 * 2**30)
         yield service
         assert service.exit_code is None
         assert service.failures() == []

@@ -10,6 +10,7 @@ import http.client
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -42,7 +43,10 @@ class Client:
 
     def ask(self, method: str, path: str, body: Any = None) -> Answered:
         """The status and the JSON of an answer."""
-        data = None if body is None else json.dumps(body).encode()
+        return self.send(method, path, None if body is None else json.dumps(body).encode())
+
+    def send(self, method: str, path: str, data: bytes | None) -> Answered:
+        """The same to a body of any bytes."""
         try:
             self._connection.request(method, path, data)
             response = self._connection.getresponse()
@@ -122,6 +126,15 @@ class Service:
         if self._process is not None and self.exit_code is None:
             os.kill(self.pid, signal.SIGTERM)
             self.wait(30)
+
+    def limit(self, what: int, most: int) -> None:
+        """Let it have no more than ``most`` of a resource from now on; -1: as much as there is."""
+        resource.prlimit(self.pid, what, (most, resource.prlimit(self.pid, what)[1]))
+
+    def limit_memory(self, more: int) -> None:
+        """Let it have no more than so many bytes beyond what it has: a machine that others use is not to run out of it."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[0])
+        self.limit(resource.RLIMIT_AS, pages * resource.getpagesize() + more)
 
     def wait(self, seconds: float) -> int | None:
         """How it has ended, at the latest after so many seconds."""

@@ -29,7 +29,8 @@ def _clicks() -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
-def test_the_code_of_a_guide_runs(guide: Path) -> None:
+def test_the_code_of_a_guide_runs(guide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where it may write
     blocks = re.findall(r"```python\n(.*?)```", guide.read_text(), flags=re.DOTALL)
     assert blocks
     shop = make_shop(users=100, items=160, events=1_800, seed=1)

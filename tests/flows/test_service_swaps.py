@@ -68,10 +68,47 @@ def test_reload_serves_another_bundle_and_rollback_the_one_before(
     assert _answer(client) == first
 
 
+def test_reload_without_a_body_looks_again_at_what_was_asked_for(
+    client: TestClient, served: ServiceSettings, bundles: tuple[Path, Path]
+) -> None:
+    shutil.copytree(bundles[1], served.bundle / "two")
+    assert client.post("/admin/reload").status_code == 200
+    assert _answer(client)[0] == version_of(bundles[1])
+
+
 def test_there_is_nothing_to_go_back_to_at_the_start(client: TestClient) -> None:
     answer = client.post("/admin/rollback")
     assert answer.status_code == 400
     assert "nothing to go back to" in answer.json()["error"]
+
+
+def test_going_back_is_possible_after_a_restart_and_there_and_back_again(
+    served: ServiceSettings, bundles: tuple[Path, Path]
+) -> None:
+    with TestClient(create_app(served)) as client:
+        first = _answer(client)
+        client.post("/admin/reload", json={"bundle": str(bundles[1])})
+        second = _answer(client)
+    with TestClient(create_app(served)) as client:
+        for wanted in (first, second, first):
+            assert client.post("/admin/rollback").status_code == 200
+            assert _answer(client) == wanted
+    with TestClient(create_app(served)) as client:
+        assert _answer(client) == first
+
+
+def test_what_keeps_from_following_is_said_once(served: ServiceSettings, caplog: pytest.LogCaptureFixture) -> None:
+    with TestClient(create_app(replace(served, watch=True))) as client:
+        hidden = served.bundle / "one"
+        hidden.rename(served.bundle / ".one")
+        time.sleep(0.5)
+        (served.bundle / ".one").rename(hidden)
+        time.sleep(0.2)
+        hidden.rename(served.bundle / ".one")
+        time.sleep(0.5)
+        assert client.get("/health/ready").status_code == 200
+    said = [record for record in caplog.records if record.getMessage() == "not followed"]
+    assert len(said) == 2
 
 
 @pytest.mark.parametrize("damage", ["a byte", "half a file", "no manifest", "a newer format"])
@@ -115,6 +152,38 @@ def test_a_watched_folder_brings_newer_bundles_and_what_was_rolled_back_stays_ou
         assert _answer(client)[0] == first
         time.sleep(0.2)
         assert _answer(client)[0] == first
+
+
+def test_an_older_bundle_that_is_named_is_served_until_a_newer_one_comes(
+    served: ServiceSettings, bundles: tuple[Path, Path]
+) -> None:
+    folder = served.bundle
+    shutil.copytree(bundles[1], folder / "two")
+    watching = replace(served, watch=True)
+    with TestClient(create_app(watching)) as client:
+        assert _answer(client)[0] == version_of(bundles[1])
+        client.post("/admin/reload", json={"bundle": str(folder / "one")})
+        time.sleep(0.2)
+        assert _answer(client)[0] == version_of(bundles[0])
+    with TestClient(create_app(watching)) as client:  # also after a restart
+        time.sleep(0.2)
+        assert _answer(client)[0] == version_of(bundles[0])
+        sl.load(bundles[0]).refresh(remove=["i0100"]).save(folder / "three")
+        _until(client, version_of(folder / "three"))
+        (folder / "three").rename(folder / ".three")  # taken out again: what else is there was refused
+        client.post("/admin/reload", json={"bundle": str(folder / "two")})
+        time.sleep(0.2)
+        assert _answer(client)[0] == version_of(bundles[1])
+
+
+def test_a_bundle_that_is_taken_out_of_a_watched_folder_is_served_no_more(
+    served: ServiceSettings, bundles: tuple[Path, Path]
+) -> None:
+    shutil.copytree(bundles[1], served.bundle / "two")
+    with TestClient(create_app(replace(served, watch=True))) as client:
+        assert _answer(client)[0] == version_of(bundles[1])
+        (served.bundle / "two").rename(served.bundle / ".two")
+        _until(client, version_of(bundles[0]))
 
 
 def test_a_bundle_that_is_watched_may_be_replaced_in_place(served: ServiceSettings, bundles: tuple[Path, Path]) -> None:

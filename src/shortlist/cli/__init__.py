@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from shortlist.cli.exporting import export
 from shortlist.cli.judging import evaluate, report
 from shortlist.cli.options import as_json_option, choice_options, read_caps, table_options
 from shortlist.cli.printing import print_frame, print_json
@@ -30,6 +31,7 @@ app.add_command(evaluate)
 app.add_command(report)
 app.add_command(refresh)
 app.add_command(serve)
+app.add_command(export)
 
 
 @app.command()

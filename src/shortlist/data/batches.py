@@ -251,7 +251,7 @@ def evaluation_batches(
         if not len(some):
             return
         at = first[some]
-        when = at.clamp(max=len(liked.events) - 1)  # of a row without targets it does not matter
+        when = at.clamp(min=0, max=len(liked.events) - 1)  # of a row without targets it does not matter
         requests = make_requests(
             liked.events,
             rows=rows[some],

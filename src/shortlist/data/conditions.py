@@ -21,7 +21,7 @@ def parse_condition(
         )
     try:
         expression = pl.sql_expr(rule)
-    except pl.exceptions.PolarsError as cause:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as cause:
         raise error(f'{name} = "{rule}" is not a condition in SQL ({cause}). An example: "{example}".') from cause
     for column in expression.meta.root_names():
         if column not in columns:
@@ -39,7 +39,7 @@ def fulfilled(
     texts = pl.selectors.by_name(*set(condition.meta.root_names())) & pl.selectors.categorical()
     try:
         told = frame.with_columns(texts.cast(pl.String)).select(condition.alias("told")).to_series()
-    except pl.exceptions.PolarsError as cause:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as cause:
         raise error(f"{what} cannot be computed: {str(cause).splitlines()[0]}.") from cause
     if told.dtype != pl.Boolean or len(told) != len(frame):
         raise error(f'{what} must say true or false of each {each}, as "{example}" does.')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -41,9 +42,9 @@ def with_items(dataset: Dataset, items: Any, *, format: str | None = None) -> tu
             f"{', '.join(table.frame.columns)}. Without them known items would lose what is known of them: add them."
         )
     added = len(vocabulary) - dataset.num_items
-    note = f"{table.name}: {added:,} items added, {len(indices) - added:,} known ones changed"
-    grown = _with_later(dataset, vocabulary, indices, table.frame)
-    return replace(grown, notes=(*dataset.notes, note)), indices
+    words = (f"{table.name}: ", " items added, ", " known ones changed")
+    notes = noted(dataset.notes, words, (added, len(indices) - added))
+    return replace(_with_later(dataset, vocabulary, indices, table.frame), notes=notes), indices
 
 
 def with_users(dataset: Dataset, users: Any, *, format: str | None = None) -> Dataset:
@@ -98,6 +99,19 @@ def as_grown(part: Dataset, grown: Dataset) -> Dataset:
         item_features=grown.item_features,
         item_table=grown.item_table,
     )
+
+
+def noted(notes: tuple[str, ...], words: tuple[str, ...], counts: tuple[int, ...]) -> tuple[str, ...]:
+    """``notes`` with one more: ``words`` with ``counts`` between them, and those of an earlier note of the same words added.
+
+    >>> noted(("1,200 items withdrawn", "a guess"), ("", " items withdrawn"), (3,))
+    ('a guess', '1,203 items withdrawn')
+    """
+    pattern = re.compile(r"([\d,]+)".join(map(re.escape, words)))
+    earlier = [found for note in notes if (found := pattern.fullmatch(note)) is not None]
+    told = [sum(int(each[place].replace(",", "")) for each in earlier) + count for place, count in enumerate(counts, 1)]
+    note = "".join(part for pair in zip(words, [*(f"{count:,}" for count in told), ""], strict=False) for part in pair)
+    return (*(note for note in notes if pattern.fullmatch(note) is None), note)
 
 
 def _read(source: Any, role: Any, id_name: str, id_role: str, format: str | None) -> tuple[Table, pl.Series]:

@@ -1,5 +1,6 @@
-"""The items' raw columns, from memory or from a Parquet file of which each column is read when it is first asked for, and later
-rows of some items: what was there is never copied.
+"""The items' raw columns, from memory or from a mapped Parquet file, and later rows of some items.
+
+A column of a file is read when it is first asked for, and what was there is never copied.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from shortlist.errors import DataError
 
 MOST_CHUNKS = 64  # of the later rows: every operation goes through them one by one
 TIDIED_FROM = 1024  # later rows, from which those that others have replaced are dropped
@@ -93,9 +96,7 @@ class ItemTable:
 
         Columns that the rows lack are empty in them, and further ones are left out.
         """
-        told = rows.select(
-            pl.col(name).cast(kind, strict=False) for name, kind in self.schema.items() if name in rows.columns
-        )
+        told = self.told(rows)
         told = pl.concat([pl.DataFrame(schema=self.schema), told], how="diagonal")
         later = pl.concat([self._later, told], rechunk=False)
         if later.n_chunks() > MOST_CHUNKS:
@@ -107,6 +108,16 @@ class ItemTable:
         place[:known] = np.arange(known) if self._place is None else self._place
         place[places] = behind
         return self._of(self._first, *_tidied(self._first.num_rows, later, place))
+
+    def told(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """What ``rows`` have of the columns, in their kinds; a value that cannot be is missing, a column is a DataError."""
+        shared = [(name, kind) for name, kind in self.schema.items() if name in rows.columns]
+        try:
+            return rows.select(pl.col(name).cast(kind, strict=False) for name, kind in shared)
+        except pl.exceptions.PolarsError as error:
+            raise DataError(
+                f"The items have columns of other types than before: {str(error).splitlines()[0]}. Give them as they were."
+            ) from error
 
     def _whole(self, first: pl.DataFrame) -> pl.DataFrame:
         """All rows, of which ``first`` are some columns of the first ones."""

@@ -164,15 +164,15 @@ class Overlay:
             return self._search_group(queries, k, filter, among, fetch=k, exclude=None)
         # Requests are searched with those that exclude about as many items, so that one long list slows only itself.
         exclude = self.main.find(filter.exclude)  # (B, X)
-        known = (exclude < len(self.main.items)).sum(1)
-        extra = torch.where(known > 0, 2 ** known.clamp(min=1).log2().ceil(), 0).to(torch.int64)
-        groups = sorted(set(extra.tolist()))
+        known = (exclude < len(self.main.items)).sum(1).tolist()
+        extra = [1 << (count - 1).bit_length() if count else 0 for count in known]  # the next power of 2
+        groups = sorted(set(extra))
         if len(groups) == 1:
             (more,) = groups
             return self._search_group(queries, k, filter, among, fetch=k + more, exclude=exclude if more else None)
         found = Candidates(torch.empty((len(queries), k), dtype=torch.int64), torch.empty((len(queries), k)))
         for more in groups:
-            rows = (extra == more).nonzero().squeeze(1)
+            rows = torch.tensor([row for row, each in enumerate(extra) if each == more])
             group_exclude = exclude[rows] if more else None
             part = self._search_group(queries[rows], k, filter.take(rows), among, fetch=k + more, exclude=group_exclude)
             found.items[rows], found.scores[rows] = part.items, part.scores
@@ -204,6 +204,8 @@ class Overlay:
             scores = scores.masked_fill(contains(exclude, rows), -torch.inf)
             scores, kept = torch.topk(scores, min(k, fetch), dim=1)
             rows = rows.gather(1, kept)
+            if kept.shape[1] == k and scores.numpy()[:, -1].min() > -np.inf:
+                return Candidates(self.main.items[rows], scores)
         found = candidates(self.main.items[rows], scores, k)  # row -1 is an empty slot, whatever item it reads
         short = scores[:, min(k, num_open) - 1] == -torch.inf
         if bool(short.any()):

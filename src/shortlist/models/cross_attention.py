@@ -118,7 +118,7 @@ class CrossAttentionNetwork(nn.Module):
         """
         assert requests.history is not None
         known = requests.history > 0
-        newer = known.flip(1).cumsum(1).flip(1) - 1  # (B, T)
+        newer = known.long().flip(1).cumsum(1).flip(1) - 1  # (B, T)
         known = known & (newer < len(self.places))
         found = self.fields.rows(requests, items, own) | {"known": known, "newer": newer}
         vectors, numbers = self.fields.of_items(requests.history.masked_fill(~known, 0))

@@ -148,7 +148,7 @@ class DLRMNetwork(nn.Module):
         vectors += [rows["pair"]] if "pair" in rows else []
         bottom = self._bottom(rows)
         if bottom is not None:
-            vectors = [bottom.view(*shape, 1, -1), *(part.to(bottom.dtype) for part in vectors)]
+            vectors = [bottom.view(*shape, 1, bottom.shape[1]), *(part.to(bottom.dtype) for part in vectors)]
         joined = torch.cat(vectors, dim=2).flatten(0, 1)  # (B*C, F, D)
         if self.settings.interaction == "cat":
             return joined.flatten(1)
@@ -171,7 +171,7 @@ class DLRMNetwork(nn.Module):
         shape, bottom = rows["valid"].shape, self._bottom(rows)
         own = [rows["pair"]] if "pair" in rows else []
         if bottom is not None:
-            own.insert(0, bottom.view(*shape, 1, -1))
+            own.insert(0, bottom.view(*shape, 1, bottom.shape[1]))
         vectors = own[0] if len(own) == 1 else torch.cat(own, dim=2)
         read, columns = products(vectors, rows["request"]).flatten(0, 1), products.order
         first = self.top[0]

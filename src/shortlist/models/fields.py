@@ -10,14 +10,14 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from shortlist.contracts import Catalogue, Examples, Features, Ragged, Requests
 from shortlist.models.crosses import Crosses
 from shortlist.models.dense_fields import DenseFields
 from shortlist.models.item_features import ItemFeatures, ItemRows, ItemsInTable, Kept
-from shortlist.models.layers import Embedding
+from shortlist.models.layers import Embedding, bags
 from shortlist.models.more import More, Place
+from shortlist.models.tracing import is_traced
 
 Bags = Literal["sum", "mean"]
 # What Fields.rows finds, and its axes in the letters of contracts.py, F fields and G numbers.
@@ -192,7 +192,10 @@ class Fields(nn.Module):
                     parts.dense += self.dense[owner](given)
                 if given.numeric is not None:
                     numbers.append(given.numeric)
-        return self._vectors(parts, len(requests)), self._numbers(numbers, len(requests))
+        vectors = self._vectors(parts)
+        if vectors is None:
+            vectors = self.table.new_zeros(numbers[0].shape[0] if numbers else len(requests), 0, self.width)
+        return vectors, self._numbers(numbers, vectors)
 
     def of_pairs(self, requests: Requests, items: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
         """Vectors (B, C, F, D) and numbers (B, C, G) of the fields of requests with items (B, C).
@@ -221,18 +224,18 @@ class Fields(nn.Module):
         parts, numbers = _Parts([], []), list[Tensor]()
         if self.item_features is not None:
             features = self.item_features.take(items)
-            if features.categorical is not None:
-                parts.ids.append(features.categorical)
-            for field in features.multi:
-                parts.add_bag(field, 0)
-            if features.numeric is not None:
-                numbers.append(features.numeric)
+            parts.ids += [] if features.categorical is None else [features.categorical]
+            parts.bags += features.multi
+            numbers += [] if features.numeric is None else [features.numeric]
         elif self.has_items:
             parts.ids.append(self.item_rows.of(items)[:, None])
         if self.item_looks is not None:  # an item that comes several times is looked at once
             distinct, places = torch.unique(items, return_inverse=True)
             parts.dense += [field[places] for field in self.dense["item"](self.item_looks.take(distinct))]
-        return self._vectors(parts, len(items)), self._numbers(numbers, len(items))
+        vectors = self._vectors(parts)
+        if vectors is None:
+            vectors = self.table.new_zeros(items.shape[0], 0, self.width)
+        return vectors, self._numbers(numbers, vectors)
 
     def _prepared(self, items: ItemFeatures) -> Kept | None:
         """What :meth:`_items` says of every item, kept as long as the weights are as they were; None where it takes much memory.
@@ -240,52 +243,56 @@ class Fields(nn.Module):
         Thumbnails are always worth it: to look at one again takes longer than all else. Items that came or changed since
         are looked at when they are asked for, until they are many.
         """
-        num, features = len(items), items.features
-        size = num * (self.num_pair_fields * self.width + self.num_pair_numbers) * 4
+        if is_traced():  # a graph holds what keep_items has kept
+            return self._kept
+        size = len(items) * (self.num_pair_fields * self.width + self.num_pair_numbers) * 4
         if size > PREPARED_BYTES and not items.layout.images:
             return None
-        weights = (self.table, *self.dense.parameters())
-        state = tuple((weight.data_ptr(), weight._version, weight.dtype) for weight in weights)
         kept = self._kept
-        if kept is None or kept.state != state or not kept.serves(features):
-            every = torch.arange(num, device=self.table.device)
-            kept = self._kept = Kept(state, features, *self._items(every))
+        if kept is None or kept.state != self._state() or not kept.serves(items.features):
+            kept = self._keep(items)
         return kept
 
-    def _vectors(self, parts: _Parts, num: int) -> Tensor:
+    @torch.no_grad()
+    def keep_items(self) -> None:
+        """Keep what is known of every item, whatever memory it takes, where a graph could not look it up by itself."""
+        self._kept = None
+        if self.item_features is not None and (self.item_features.layout.multi or self.item_looks is not None):
+            self._keep(self.item_features)
+
+    def _keep(self, items: ItemFeatures) -> Kept:
+        every = torch.arange(len(items), device=self.table.device)
+        self._kept = Kept(self._state(), items.features, *self._items(every))
+        return self._kept
+
+    def _state(self) -> tuple[object, ...]:
+        weights = (self.table, *self.dense.parameters())
+        return tuple((weight.data_ptr(), weight._version, weight.dtype) for weight in weights)
+
+    def _vectors(self, parts: _Parts) -> Tensor | None:
         found: list[Tensor] = []
         if parts.ids:
             ids = parts.ids[0] if len(parts.ids) == 1 else torch.cat(parts.ids, dim=1)
             found.append(self.embedding(ids))
-        for values, offsets in parts.bags:
-            bag = F.embedding_bag(
-                values, self.table, offsets, mode=self.bags, sparse=self.embedding.sparse, include_last_offset=True
-            )
-            found.append(bag[:, None])
+        for field in parts.bags:
+            found.append(bags(self.table, field, mode=self.bags, sparse=self.embedding.sparse)[:, None])
         found += [field[:, None].to(found[0].dtype) if found else field[:, None] for field in parts.dense]
-        if not found:
-            return self.table.new_zeros(num, 0, self.width)
-        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+        return (torch.cat(found, dim=1) if len(found) > 1 else found[0]) if found else None
 
-    def _numbers(self, found: list[Tensor], num: int) -> Tensor:
+    def _numbers(self, found: list[Tensor], vectors: Tensor) -> Tensor:
         if not found:
-            return self.table.new_zeros(num, 0)
+            return vectors.new_zeros(vectors.shape[0], 0)
         return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
 
 class _Parts:
     """Ids of the single-valued fields (N, F), the bags of the multi-hot ones, in the ids of one table, and vectors (N, D)."""
 
-    def __init__(self, ids: list[Tensor], bags: list[tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, ids: list[Tensor], bags: list[Ragged]) -> None:
         self.ids, self.bags, self.dense = ids, bags, list[Tensor]()
 
     def add(self, features: Features, base: int) -> None:
         """Add the columns of ``features`` whose ids begin at ``base``."""
         if features.categorical is not None:
             self.ids.append(features.categorical + base if base else features.categorical)
-        for field in features.multi:
-            self.add_bag(field, base)
-
-    def add_bag(self, field: Ragged, base: int) -> None:
-        """Add a multi-hot column whose ids begin at ``base``."""
-        self.bags.append((field.values + base if base else field.values, field.offsets.to(field.values.dtype)))
+        self.bags += [Ragged(field.values + base, field.offsets) if base else field for field in features.multi]

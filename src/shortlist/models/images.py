@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from shortlist.models.tracing import is_traced
+
 CHANNELS = (16, 32, 64)  # of the three convolutions
 AT_ONCE = 4096  # thumbnails, where no gradient is wanted
 
@@ -29,7 +31,7 @@ class ImageTower(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Vectors (N, D) of thumbnails (N, 3, h, w) of bytes."""
-        if torch.is_grad_enabled() or len(images) <= AT_ONCE:
+        if torch.is_grad_enabled() or is_traced() or len(images) <= AT_ONCE:
             return self._embed(images)
         return torch.cat([self._embed(block) for block in torch.split(images, AT_ONCE)])
 

@@ -83,12 +83,14 @@ class SharedProducts(nn.Module):
 
     def forward(self, own: Tensor, shared: Tensor) -> Tensor:
         """Products (B, C, P) of the items' own vectors (B, C, F', D) and their request's (B, F'', D)."""
-        parts = [torch.matmul(own.flatten(1, 2), shared.transpose(1, 2)).view(*own.shape[:2], -1)]
+        shape = own.shape[:2]
+        met = torch.matmul(own.flatten(1, 2), shared.transpose(1, 2))  # (B, C * F', F'')
+        parts = [met.view(*shape, own.shape[2] * shared.shape[1])]
         if 0 < len(self.own_pairs) <= FEW:
             vectors = own.unbind(2)
             parts.append(torch.stack([(vectors[i] * vectors[j]).sum(2) for i, j in self.own_pairs], dim=2))
         elif self.own_pairs:
-            parts.append(self.own(own.flatten(0, 1)).view(*own.shape[:2], -1))
+            parts.append(self.own(own.flatten(0, 1)).view(*shape, len(self.own)))
         if len(self.shared):
             parts.append(self.shared(shared)[:, None].expand(-1, own.shape[1], -1))
         return torch.cat(parts, dim=2)

@@ -1,5 +1,6 @@
-"""The catalogue's item features as a part of a network: data that goes where the network goes, and is not saved with it; as
-ids of a network's one table; and what a network keeps of all items.
+"""The catalogue's item features as a part of a network: data that goes where the network goes, and is not saved with it.
+
+Also as ids of a network's one table, and what a network keeps of all items.
 """
 
 from __future__ import annotations

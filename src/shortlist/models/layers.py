@@ -9,10 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from shortlist.contracts import FeatureLayout, Features
+from shortlist.contracts import FeatureLayout, Features, Ragged
 from shortlist.models.dropout import Dropout
 from shortlist.models.images import ImageTower
 from shortlist.models.more import More, Place, nowhere
+from shortlist.models.tracing import is_traced
 from shortlist.rows import Tail
 
 
@@ -144,12 +145,14 @@ class Table(nn.Module):
 
     def knows(self, ids: Tensor) -> Tensor:
         """Which ids (B,) are neither unknown nor forgotten."""
-        return self.lookup(ids).detach().any(dim=1)
+        return (self.lookup(ids).detach() != 0).any(dim=1)
 
     def pool(self, ids: Tensor, weights: Tensor) -> Tensor:
         """The weighted sum (B, D) of the vectors of ids (B, T), with weights (B, T)."""
         if ids.shape[1] == 0:
             return weights.new_zeros(len(ids), self.width)
+        if is_traced():  # ONNX has no bags
+            return torch.bmm(weights[:, None], self.lookup(ids)).squeeze(1)
         table: Tensor = self.embedding.weight
         if self.embedding.added is not None and bool(
             (ids >= len(table)).any()
@@ -185,19 +188,32 @@ class FeatureEmbedding(nn.Module):
         parts: list[Tensor] = []
         if self.table is not None:
             if features.categorical is not None:
-                parts.append(nn.functional.embedding_bag(features.categorical, self.table, mode="sum"))
-            for field in features.multi:
-                offsets = field.offsets.to(field.values.dtype)
-                bag = nn.functional.embedding_bag(
-                    field.values, self.table, offsets, mode="mean", include_last_offset=True
-                )
-                parts.append(bag)
+                parts.append(_sum_of_rows(self.table, features.categorical))
+            parts += [bags(self.table, field, mode="mean") for field in features.multi]
         if self.numeric is not None and features.numeric is not None:
             parts.append(self.numeric(features.numeric))
         if self.vectors is not None and features.vectors is not None:
             parts.append(self.vectors(features.vectors))
         parts += [tower(images) for tower, images in zip(self.images, features.images, strict=True)]
         return torch.stack(parts).sum(0)
+
+
+def _sum_of_rows(table: Tensor, ids: Tensor) -> Tensor:
+    """The sum (N, D) of the table's rows for ids (N, F)."""
+    if is_traced():  # ONNX has no bags
+        return nn.functional.embedding(ids, table).sum(1)
+    return nn.functional.embedding_bag(ids, table, mode="sum")
+
+
+def bags(table: Tensor, field: Ragged, *, mode: Literal["sum", "mean"], sparse: bool = False) -> Tensor:
+    """The sum or mean (N, D) of the table's rows for each of N bags of ids; 0 of an empty one."""
+    values, offsets = field.values, field.offsets.to(field.values.dtype)
+    if not is_traced():
+        return nn.functional.embedding_bag(values, table, offsets, mode=mode, sparse=sparse, include_last_offset=True)
+    place = torch.arange(values.shape[0], device=values.device)  # ONNX has no bags
+    inside = ((place >= offsets[:-1, None]) & (place < offsets[1:, None])).to(table.dtype)  # (N, M)
+    total = inside @ nn.functional.embedding(values, table)
+    return total if mode == "sum" else total / inside.sum(1, keepdim=True).clamp(min=1)
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:

@@ -18,6 +18,7 @@ from shortlist.contracts import Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError
 from shortlist.models import losses
 from shortlist.models.layers import Table
+from shortlist.models.tracing import is_traced
 
 Loss = Literal["bce", "bpr", "sampled_softmax", "mse"]
 Similarity = Literal["dot", "cosine"]
@@ -108,7 +109,7 @@ class MFNetwork(nn.Module):
         assert requests.user is not None
         vectors = self.users.lookup(requests.user)  # (B, D)
         unknown = ~self.users.knows(requests.user)
-        if requests.history is not None and requests.length is not None and bool(unknown.any()):
+        if requests.history is not None and requests.length is not None and (is_traced() or bool(unknown.any())):
             share = (requests.history > 0) / requests.length[:, None].clamp(min=1)  # (B, T)
             pooled = self.items.pool(requests.history, share)
             vectors = torch.where(unknown[:, None], pooled, vectors)

@@ -64,13 +64,17 @@ def recent(requests: Requests, width: int) -> tuple[Tensor, Tensor]:
     known = history > 0
     length = known.sum(1)
     if is_traced() or requests.length is None or not torch.equal(length, requests.length):
-        history = history.gather(1, torch.argsort((~known).to(torch.uint8), dim=1, stable=True))
-    if history.shape[1] <= width:
+        steps = history.shape[1]
+        place = torch.where(
+            known, known.long().cumsum(1) - 1, steps
+        )  # (B, T); all that is unknown goes to one place behind
+        history = history.new_zeros(history.shape[0], steps + 1).scatter(1, place, history)[:, :steps]
+    if not is_traced() and history.shape[1] <= width:
         return history, length
-    kept = length.clamp(max=width)
-    place = (length - kept)[:, None] + torch.arange(width, device=history.device)  # (B, width)
-    inside = place < length[:, None]
-    return torch.where(inside, history.gather(1, place.clamp(max=history.shape[1] - 1)), 0), kept
+    kept, steps = length.clamp(max=width), history.shape[1]
+    place = (length - kept)[:, None] + torch.arange(steps, device=history.device)  # (B, T)
+    last = torch.where(place < length[:, None], history.gather(1, place.clamp(max=steps - 1)), 0)
+    return last[:, :width], kept
 
 
 @dataclass(frozen=True, slots=True)

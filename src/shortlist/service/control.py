@@ -18,12 +18,15 @@ _ABANDONED_S = 60  # nobody writes for so long
 
 
 class Control(msgspec.Struct, frozen=True):
-    """``asked`` is what the service was started with; ``refused`` are versions that were rolled back."""
+    """``asked`` is what the service was started with; ``refused`` are versions that were rolled back; ``before`` is the bundle
+    that was served before.
+    """
 
     asked: str
     bundle: str
     version: str
     refused: list[str] = []
+    before: str | None = None
 
 
 class ControlFile:

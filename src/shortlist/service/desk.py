@@ -172,7 +172,7 @@ class Desk:
 
     async def reload(self, request: Request) -> Response:
         """POST /admin/reload."""
-        message = await self._read(request, _RELOAD)
+        message = await self._read(request, _RELOAD, empty=b"{}")
         now, before = await self.swapping.do(partial(self.serving.reload, message.bundle))
         return respond(SwapResponse(now.versions, before.versions))
 
@@ -181,8 +181,9 @@ class Desk:
         now, before = await self.swapping.do(self.serving.rollback)
         return respond(SwapResponse(now.versions, before.versions))
 
-    async def _read(self, request: Request, decoder: msgspec.json.Decoder[Wanted]) -> Wanted:
-        return await read(request, decoder, most_bytes=MOST_BYTES, timeout_s=self.settings.body_timeout_s)
+    async def _read(self, request: Request, decoder: msgspec.json.Decoder[Wanted], *, empty: bytes = b"") -> Wanted:
+        timeout_s = self.settings.body_timeout_s
+        return await read(request, decoder, most_bytes=MOST_BYTES, timeout_s=timeout_s, empty=empty)
 
     def _together(self, asked: Sequence[Asked]) -> list[RecommendResponse]:
         responses, answer = self.answering.together(self.serving.current, asked)

@@ -45,15 +45,20 @@ def version_of(bundle: Path) -> str:
 
 def newest(path: Path, *, refused: Collection[str] = ()) -> tuple[Path, str]:
     """The bundle that ``path`` is, or the newest of those in it, with its version; of ``refused`` versions none."""
-    if (path / MANIFEST).is_file():
-        return path, version_of(path)
     found = []
-    if path.is_dir():
-        for manifest in path.glob(f"[!.]*/{MANIFEST}"):
-            try:
-                found.append((manifest.stat().st_mtime_ns, manifest.parent.name, version_of(manifest.parent)))
-            except (OSError, BundleError):  # replaced at this moment
-                continue
+    try:
+        if (path / MANIFEST).is_file():
+            return path, version_of(path)
+        manifests = list(path.glob(f"[!.]*/{MANIFEST}")) if path.is_dir() else []
+    except (OSError, ValueError) as error:  # a name that is none, or no right to look
+        raise BundleError(
+            f"{str(path)[:200]!r} cannot be looked at: {error!r:.200}. Name a bundle's folder."
+        ) from error
+    for manifest in manifests:
+        try:
+            found.append((manifest.stat().st_mtime_ns, manifest.parent.name, version_of(manifest.parent)))
+        except (OSError, BundleError):  # replaced at this moment
+            continue
     for _, name, version in sorted(found, reverse=True):
         if version not in refused:
             return path / name, version
@@ -64,7 +69,7 @@ def load_generation(bundle: Path) -> Generation:
     """Load, check and warm the bundle in a folder; a damaged or foreign one is a :class:`BundleError`."""
     for _ in range(_TRIES):
         version = version_of(bundle)
-        recommender = load(bundle)
+        recommender = load(bundle).accelerated()
         if version_of(bundle) == version:
             warm(recommender)
             return Generation(recommender, bundle, version, loaded=time.time())

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from shortlist.contracts import Features
 from shortlist.data.dataset import Dataset
 from shortlist.errors import DataError, RequestError, ShortlistError
 from shortlist.recommender import Recommender
@@ -14,6 +15,7 @@ from shortlist.schema import Feature
 from shortlist.service.generation import Generation
 from shortlist.service.state import ItemChange, State
 
+_FARTHEST = 1e9  # standard deviations of a number from the mean
 KEPT_S = 7 * 86_400  # changes older than a bundle by this are taken as known to its table of items
 
 
@@ -33,12 +35,15 @@ def changes_to_apply(state: State, generation: Generation) -> list[ItemChange]:
 def with_changes(
     recommender: Recommender, changes: Sequence[ItemChange]
 ) -> tuple[Recommender, list[tuple[ItemChange, str]]]:
-    """The recommender with all changes; those that do not fit it (a bundle of other columns) are left out and told why."""
+    """The recommender with all changes; those that do not fit it (a bundle of other columns) are left out and told why.
+
+    Whatever is wrong with one of them is no reason to be without the others.
+    """
     try:
         return _changed(recommender, changes), []
-    except ShortlistError as error:
+    except Exception as error:
         if len(changes) == 1:
-            return recommender, [(changes[0], str(error))]
+            return recommender, [(changes[0], str(error) if isinstance(error, ShortlistError) else repr(error))]
     wrong: list[tuple[ItemChange, str]] = []
     for change in changes:
         recommender, problem = with_changes(recommender, [change])
@@ -74,8 +79,22 @@ def _check(dataset: Dataset, items: Sequence[Mapping[str, Any]], ids: Sequence[A
     texts = [item for item in ids if isinstance(item, str) and not item.removeprefix("-").isdecimal()]
     if texts and encoders.items.is_integer and dataset.num_items:
         raise RequestError(f"The item {texts[0]!r} is named by a text, and the ids known so far are whole numbers.")
+    frame = _frame(items)
     if encoders.item_features is not None:
-        encoders.item_features.encode(_frame(items))
+        _check_size(encoders.item_features.encode(frame))
+    if dataset.item_table is not None:
+        dataset.item_table.told(frame)
+
+
+def _check_size(features: Features) -> None:
+    """Refuse numbers so far out that a network's sums would overflow."""
+    for table in (features.numeric, features.vectors):
+        if table is not None and not bool((table.abs() <= _FARTHEST).all()):
+            place = int((~(table.abs() <= _FARTHEST)).any(1).nonzero()[0])
+            raise RequestError(
+                f"items[{place}] has a number that is more than {_FARTHEST:g} times as far from the mean as numbers are. Mend "
+                "it, or give null."
+            )
 
 
 def _check_value(value: Any, feature: Feature, place: int) -> None:
@@ -84,14 +103,21 @@ def _check_value(value: Any, feature: Feature, place: int) -> None:
         "numeric": ("a number", isinstance(value, int | float)),
         "categorical": ("a text or a number", isinstance(value, str | int | float)),
         "text": ("a text", isinstance(value, str)),
-        "multi": ("a list, or a text", isinstance(value, list | str)),
-        "vector": ("a list of numbers", isinstance(value, list)),
+        "multi": (
+            "a list of texts or numbers, or a text",
+            isinstance(value, str) or _are(value, str | int | float | None),
+        ),
+        "vector": ("a list of numbers", _are(value, int | float)),
     }.get(
         feature.kind,
         (f"no {feature.kind}, which cannot be sent as JSON: refresh the bundle with a file instead", False),
     )
     if value is not None and not is_right:
         raise RequestError(f"items[{place}].{feature.name} is {str(value)[:50]!r}. It takes {wanted}, or null.")
+
+
+def _are(values: Any, kind: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, kind) for value in values)
 
 
 def _changed(recommender: Recommender, changes: Sequence[ItemChange]) -> Recommender:

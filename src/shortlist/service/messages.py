@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -13,6 +13,8 @@ MOST_CANDIDATES = 1_000
 
 Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[str, Meta(max_length=500)]
 Time = Annotated[int, Meta(ge=-(2**37), le=2**38)]  # seconds since 1970: what is beyond is in other units
+_Value = str | int | float | bool | None
+Row = dict[str, _Value | list[_Value]]  # by column; nothing deeper, which takes long to make a column of
 Ids = Annotated[list[Id], Meta(max_length=10_000)]
 
 
@@ -40,7 +42,7 @@ class RecommendRequest(Message):
     exclude: Ids | None = None
     where: Annotated[str, Meta(max_length=2_000)] | None = None
     exclude_seen: bool = True
-    context: dict[str, Any] | None = None
+    context: Row | None = None
     candidates: Annotated[int, Meta(ge=1, le=MOST_CANDIDATES)] | None = None
     diversity: Annotated[float, Meta(ge=0, le=1)] | None = None
     caps: dict[str, Annotated[int, Meta(ge=1)]] | None = None
@@ -53,7 +55,7 @@ class RankRequest(Message):
     items: Annotated[list[Id], Meta(min_length=1, max_length=MOST_CANDIDATES)]
     user_id: Id | None = None
     events: Events = []
-    context: dict[str, Any] | None = None
+    context: Row | None = None
 
 
 class ReportedEvent(Message):
@@ -74,7 +76,7 @@ class EventsRequest(Message):
 class ItemsRequest(Message):
     """Body of PUT /items: rows of the items' table, with all columns that the items had."""
 
-    items: Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MOST_EVENTS)]
+    items: Annotated[list[Row], Meta(min_length=1, max_length=MOST_EVENTS)]
 
 
 class ReloadRequest(Message):

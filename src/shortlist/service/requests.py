@@ -22,8 +22,13 @@ Wanted = TypeVar("Wanted")
 _encoder = msgspec.json.Encoder()
 
 
-async def read(request: Request, decoder: msgspec.json.Decoder[Wanted], *, most_bytes: int, timeout_s: float) -> Wanted:
-    """The message in the body; one that is too long, too slow or no such message is an error of the client."""
+async def read(
+    request: Request, decoder: msgspec.json.Decoder[Wanted], *, most_bytes: int, timeout_s: float, empty: bytes = b""
+) -> Wanted:
+    """The message in the body; one that is too long, too slow or no such message is an error of the client.
+
+    ``empty`` is what a body without content stands for.
+    """
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated) > most_bytes:
         raise HTTPException(413, f"The body has {stated} bytes; at most {most_bytes} are read.")
@@ -38,7 +43,7 @@ async def read(request: Request, decoder: msgspec.json.Decoder[Wanted], *, most_
     except TimeoutError as error:
         raise HTTPException(408, f"The body has not come within {timeout_s:g} seconds.") from error
     try:
-        return decoder.decode(b"".join(parts))
+        return decoder.decode(b"".join(parts) or empty)
     except msgspec.DecodeError as error:
         raise HTTPException(400, f"{error}.") from error
     except (RecursionError, UnicodeDecodeError) as error:

@@ -60,14 +60,18 @@ class Serving:
     def reload(self, bundle: str | None) -> tuple[Generation, Generation]:
         """Serve the bundle in a folder, or what was asked for at the start, read anew; also what served before.
 
-        It is loaded and warmed while the old one goes on; one that cannot be loaded is a :class:`BundleError`.
+        It is loaded and warmed while the old one goes on; one that cannot be loaded is a :class:`BundleError`. What is in the
+        watched folder and would take the place of a named one is refused from here on; what comes later is not.
         """
         asked = self.settings.bundle if bundle is None else Path(bundle)
         path, version = newest(asked, refused=self._refused() if bundle is None else ())
         with self._changing:
             before = self.current
             wanted = before if version == before.version else self._load(path, version)
-            self._say(wanted, [each for each in self._refused() if each != version])
+            refused = [each for each in self._refused() if each != version]
+            if bundle is not None and self.settings.watch:
+                refused += self._preferred_to(version, refused)
+            self._say(wanted, refused)
             if wanted is not before:
                 self._swap(wanted)
             return self.current, before
@@ -75,12 +79,31 @@ class Serving:
     def rollback(self) -> tuple[Generation, Generation]:
         """Serve what served before; what serves now is refused from here on. Also what served until now."""
         with self._changing:
-            if self.before is None:
-                raise RequestError("There is nothing to go back to: no other bundle has been served since the start.")
-            left, wanted = self.current, self._with_items(self.before)
-            self._say(wanted, [*self._refused(), left.version])
+            left, wanted = self.current, self._served_before()
+            self._say(wanted, [each for each in (*self._refused(), left.version) if each != wanted.version])
             self._swap(wanted)
             return self.current, left
+
+    def _preferred_to(self, version: str, refused: list[str]) -> list[str]:
+        """The versions that following the folder would bring in the place of this one."""
+        found: list[str] = []
+        try:
+            while (other := newest(self.settings.bundle, refused=(*refused, *found))[1]) not in (version, *found):
+                found.append(other)
+        except BundleError:  # no other is left
+            pass
+        return found
+
+    def _served_before(self) -> Generation:
+        """What served before, also if that was before this process began."""
+        if self.before is not None:
+            return self._with_items(self.before)
+        control = self._control.read()
+        if control is not None and control.before is not None:
+            path, version = newest(Path(control.before))
+            if version != self.current.version:
+                return self._load(path, version)
+        raise RequestError("There is nothing to go back to: no other bundle has been served.")
 
     def _first(self) -> Generation:
         """What the service served when it was stopped, if it is still there, else what it is asked for."""
@@ -119,8 +142,15 @@ class Serving:
 
     def _say(self, generation: Generation, refused: list[str]) -> None:
         """Tell the other processes, and the next start."""
-        asked = str(self.settings.bundle.absolute())
-        self._control.write(Control(asked, str(generation.bundle.absolute()), generation.version, refused))
+        asked, bundle, said = (
+            str(self.settings.bundle.absolute()),
+            str(generation.bundle.absolute()),
+            self._control.read(),
+        )
+        before = None
+        if said is not None and said.asked == asked:
+            before = said.before if said.version == generation.version else said.bundle
+        self._control.write(Control(asked, bundle, generation.version, refused, before))
         self._control.news()
 
     def _with_items(self, generation: Generation) -> Generation:
@@ -144,23 +174,29 @@ class Serving:
         steps: list[Callable[[], None]] = [self._follow_control, self._follow_items]
         if self.settings.watch:
             steps.insert(1, self._follow_folder)
+        told: dict[str, str] = {}  # what keeps a step from being done is said once, not ten times a second
+        self.recommender.warm_up()
         while not self._stopped.is_set():
             for step in steps:
+                name, why = step.__name__.strip("_"), ""
                 try:
                     step()
-                except ShortlistError as error:
-                    log.warning("not followed", extra={"step": step.__name__.strip("_"), "why": str(error)})
-                except Exception:
-                    log.exception("not followed")
+                except Exception as error:
+                    why = str(error) or repr(error)
+                    if why != told.get(name) and isinstance(error, ShortlistError):
+                        log.warning("not followed", extra={"step": name, "why": why})
+                    elif why != told.get(name):
+                        log.exception("not followed", extra={"step": name})
+                told[name] = why
             self._wake.wait(self.settings.poll_s)
             self._wake.clear()
 
     def _follow_control(self) -> None:
         """Serve what another process says."""
-        control = self._control.news()
-        if control is None or control.version == self.current.version or control.version in self._broken:
-            return
-        with self._changing:
+        with self._changing:  # before it is read: what is read later may be older than what is served meanwhile
+            control = self._control.news()
+            if control is None or control.version == self.current.version or control.version in self._broken:
+                return
             if self.before is not None and control.version == self.before.version:
                 self._swap(self._with_items(self.before))
                 return
@@ -172,9 +208,11 @@ class Serving:
     def _follow_folder(self) -> None:
         """Serve a newer bundle that has come."""
         path, version = newest(self.settings.bundle, refused=(*self._refused(), *self._broken))
-        if version == self.current.version or version in self._broken or version in self._refused():
+        if version == self.current.version:
             return
         with self._changing:
+            if version == self.current.version or version in self._broken or version in self._refused():
+                return
             wanted = self._load(path, version)
             self._say(wanted, self._refused())
             self._swap(wanted)

@@ -169,3 +169,86 @@ def test_edits_in_a_storm_end_in_the_same_items_as_one_by_one() -> None:
     assert items.sort().values.tolist() == list(range(6_001, 9_001))
     assert torch.equal(kept[items.argsort()], vectors[6_000:])
     assert len(index.arrays()["delta_items"]) < 2_500
+
+
+def test_copies_made_while_an_index_is_built_anew_catch_up_with_their_own_edits() -> None:
+    settings = Slow()
+    index = settings.build(*line(1, 101))
+    index.add(*line(101, 2_300))
+    assert settings.has_begun.wait(20)
+    index.remove(torch.tensor([7]))
+    first = index.copy()
+    first.add(*line(5_000, 5_001))
+    second = first.copy()
+    second.remove(torch.tensor([5_000, 8]))
+    second.replace(torch.tensor([9]), torch.tensor([[9_000.0]]))
+    del index  # only the newest ones serve
+    settings.may_go_on.set()
+    wait_for(second)
+    assert settings.builds == 2
+    for built, best, missing in ((first, 5_000, {7}), (second, 9, {7, 8})):
+        assert len(built.arrays()["delta_items"]) <= 1
+        assert built.search(UP, 1).items.tolist() == [[best]]
+        items, vectors = built.alive()
+        assert set(range(1, 2_300)) - set(items.tolist()) == missing
+        assert vectors[items == 10].tolist() == [[10.0]]
+
+
+def test_copies_of_an_index_that_is_built_anew_do_not_each_begin_another_build() -> None:
+    settings = Slow()
+    index = settings.build(*line(1, 101))
+    index.add(*line(101, 2_300))
+    assert settings.has_begun.wait(20)
+    for item in range(3_000, 3_020):
+        index = index.copy()
+        index.add(*line(item, item + 1))
+    settings.may_go_on.set()
+    wait_for(index)
+    assert settings.builds == 2
+    assert len(index) == 2_319
+    assert len(index.arrays()["delta_items"]) == 20
+    index.copy().remove(torch.tensor([3_000]))
+    assert settings.builds == 2
+
+
+def test_a_build_that_fails_leaves_copies_as_they_were_and_is_told_there_too() -> None:
+    settings = Slow(fails=True)
+    index = settings.build(*line(1, 101))
+    index.add(*line(101, 2_300))
+    assert settings.has_begun.wait(20)
+    other = index.copy()
+    other.add(*line(4_000, 4_001))
+    settings.may_go_on.set()
+    wait_for(other)
+    assert other.search(UP, 1).items.tolist() == [[4_000]]
+    settings.fails = False
+    later = other.copy()
+    with pytest.warns(ShortlistWarning, match="could not be built anew"):
+        later.remove(torch.tensor([4_000]))
+    wait_for(later)
+    assert later.search(UP, 1).items.tolist() == [[2_299]]
+    assert len(later.arrays()["delta_items"]) == 0
+
+
+def test_an_edit_of_one_item_reads_and_copies_no_vectors_but_its_own() -> None:
+    index = Slow().build(*line(1, 50_001))
+    before = index._state.main
+    index.remove(torch.tensor([3]))
+    index.add(*line(60_000, 60_001))
+    index.replace(torch.tensor([5]), torch.tensor([[-1.0]]))
+    after = index._state.main
+    for name in ("items", "vectors", "columns"):
+        assert getattr(after, name) is getattr(before, name)
+    assert after.places is before.places
+    assert index._state.delta.items.tolist() == [60_000, 5]
+    assert len(index._state.delta.columns) < 100
+    assert index._state.delta.places.table is None
+    assert index.holds(torch.tensor([3, 4, 5, 60_000, 60_001, 50_000])).tolist() == [
+        False,
+        True,
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert index.search(UP, 2).items.tolist() == [[60_000, 50_000]]

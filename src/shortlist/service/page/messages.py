@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-from shortlist.service.messages import Event
+from shortlist.service.messages import Event, Row
 from shortlist.vocabulary import Id
 
 
@@ -16,7 +14,7 @@ class ExplainRequest(msgspec.Struct, forbid_unknown_fields=True):
     item_id: Id
     user_id: Id | None = None
     events: list[Event] = []
-    context: dict[str, Any] | None = None
+    context: Row | None = None
 
 
 class Contribution(msgspec.Struct):
