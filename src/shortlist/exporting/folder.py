@@ -70,6 +70,7 @@ def export_bundle(path: str | Path, *, onnx: str | Path, tolerance: float = TOLE
         description["bundle"] = {"manifest_sha256": _digest(Path(path) / MANIFEST), **bundle.facts.get("made", {})}
         (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
         for file in temporary.iterdir():
+            file.chmod(0o644)
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         put_in_place(temporary, target)
@@ -136,4 +137,5 @@ def _written(folder: Path, name: str, model: Model, tolerance: float) -> Iterato
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
