@@ -30,6 +30,8 @@ def _clicks() -> pl.DataFrame:
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
 def test_the_code_of_a_guide_runs(guide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if guide.name == "export.md":
+        pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     monkeypatch.chdir(tmp_path)  # where it may write
     blocks = re.findall(r"```python\n(.*?)```", guide.read_text(), flags=re.DOTALL)
     assert blocks

@@ -61,7 +61,7 @@ def computation(model: Model) -> Computation:
         return Computation("ranker", module, example, "scores", shape, tuple(cases))
     assert isinstance(network, Retriever)
     vectors = _Vectors(network, tuple(example), layouts)
-    width = model.vectors().shape[1]
+    width = network.embed_items(torch.zeros(1, dtype=torch.int64)).shape[1]
     return Computation("user tower", vectors, example, "vectors", ("B", width), tuple(cases))
 
 
@@ -83,9 +83,12 @@ def _fields(network: nn.Module) -> Iterator[Fields]:
 def _tensors(model: Model, *, num: int, steps: int, candidates: int) -> dict[str, Tensor]:
     requests, chosen = made_up(model, num, steps=steps, candidates=candidates)
     found: dict[str, Tensor] = {}
-    for name in ("user", "history", "length"):
-        part = getattr(requests, name)
-        found |= {} if part is None else {name: part}
+    parts = {
+        "user": requests.user if model.dataset.num_users else None,
+        "history": requests.history,
+        "length": requests.length,
+    }
+    found |= {name: part for name, part in parts.items() if part is not None}
     for owner, features in (("user", requests.user_features), ("context", requests.context)):
         found |= {} if features is None else {f"{owner}_{name}": each for name, each in features.tensors().items()}
     if isinstance(model.network, Ranker) and model.dataset.num_items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from shortlist.graphs import OPSET, Difference, GraphSession, optional_library, 
 from shortlist.model import Model, item_vectors
 
 ITEMS_COMPARED = 4096
-LARGEST_FILE = 2**30  # bytes of weights up to which a graph holds them itself: such files end at 2 GB
+LARGEST_FILE = 2**30  # bytes of vectors up to which the file of their graph holds them: such files end at 2 GB
+IR_VERSION = 8  # the format of files that goes with the opset
 
 Facts = dict[str, Any]
 
@@ -29,13 +31,18 @@ def write_computation(model: Model, path: Path, *, tolerance: float) -> Facts:
         name: {place: size for place, size in enumerate(sizes) if isinstance(size, str)}
         for name, sizes in shapes.items()
     }
-    try:
-        write_graph(part.module, path, inputs=part.example, output=part.output, open_axes=open_axes)
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise ExportError(
-            f"{path.name} ({model.name}) cannot be written: {str(error).strip().splitlines()[0]}. Nothing was exported."
-        ) from error
-    used = _drop_unused(path)
+    with tempfile.TemporaryDirectory(
+        dir=path.parent
+    ) as apart:  # of a large one the tables are files with names of their own
+        try:
+            write_graph(
+                part.module, Path(apart) / path.name, inputs=part.example, output=part.output, open_axes=open_axes
+            )
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise ExportError(
+                f"{path.name} ({model.name}) cannot be written: {str(error).strip().splitlines()[0]}. Nothing was exported."
+            ) from error
+        used = _bring_together(Path(apart) / path.name, path)
     return _described(model, part, shapes, path, used, tolerance)
 
 
@@ -104,33 +111,40 @@ def _check(difference: Difference, path: Path, tolerance: float) -> None:
         )
 
 
-def _drop_unused(path: Path) -> set[str]:
-    """The inputs that a graph reads; it is written without the others."""
+def _bring_together(written: Path, path: Path) -> set[str]:
+    """Move a graph to its place, without inputs that it does not read, and what is in files beside it to one; the other inputs."""
     onnx = optional_library("onnx")
-    model = onnx.load(str(path), load_external_data=False)
+    is_large = any(each != written for each in written.parent.iterdir())
+    model = onnx.load(str(written))
     read = {name for node in model.graph.node for name in node.input}
-    unread = [each for each in model.graph.input if each.name not in read]
-    for each in unread:
+    for each in [each for each in model.graph.input if each.name not in read]:
         model.graph.input.remove(each)
-    if unread:
-        onnx.save(model, str(path))
+    beside = {"save_as_external_data": True, "location": f"{path.name}.data"} if is_large else {}
+    onnx.save(model, str(path), **beside)
     return {each.name for each in model.graph.input}
 
 
 def _write_lookup(path: Path, table: Tensor) -> None:
     onnx = optional_library("onnx")
     helper, kinds = onnx.helper, onnx.TensorProto
-    width = table.shape[1]
+    if table.numel() * table.element_size() > LARGEST_FILE:
+        values = kinds(name="table", dims=table.shape, data_type=kinds.FLOAT, data_location=kinds.EXTERNAL)
+        values.external_data.add(key="location", value=f"{path.name}.data")
+        table.numpy().tofile(path.with_name(f"{path.name}.data"))
+    else:
+        values = onnx.numpy_helper.from_array(table.numpy(), "table")
     graph = helper.make_graph(
         [helper.make_node("Gather", ["table", "items"], ["vectors"], axis=0)],
         "items",
         [helper.make_tensor_value_info("items", kinds.INT64, ["N"])],
-        [helper.make_tensor_value_info("vectors", kinds.FLOAT, ["N", width])],
-        [onnx.numpy_helper.from_array(table.numpy(), "table")],
+        [helper.make_tensor_value_info("vectors", kinds.FLOAT, ["N", table.shape[1]])],
+        [values],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-    is_large = table.numel() * table.element_size() > LARGEST_FILE
-    onnx.save(model, str(path), save_as_external_data=is_large, location=f"{path.name}.data" if is_large else None)
+    path.write_bytes(
+        helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+        ).SerializeToString()
+    )
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -67,6 +67,8 @@ def export_bundle(path: str | Path, *, onnx: str | Path, tolerance: float = TOLE
             description = _fill(folder, bundle, tolerance)
             description["bundle"] = {"manifest_sha256": _digest(Path(path) / MANIFEST), **bundle.facts.get("made", {})}
             (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+            for file in folder.iterdir():
+                file.chmod(0o644)
     except OSError as error:
         raise ExportError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there.") from error
     return Exported(target, description)
@@ -128,4 +130,5 @@ def _written(folder: Path, name: str, model: Model, tolerance: float) -> Iterato
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
