@@ -289,7 +289,7 @@ def finders(many: Dataset) -> list[Model]:
 def recommenders(request: pytest.FixtureRequest, finders: list[Model]) -> list[Recommender]:
     several = Recommender(finders, index=request.param)
     funnel = replace(several.funnel, sources=several.funnel.sources[:1])
-    return [Recommender._of(funnel, several.dataset, None, several.made), several]
+    return [Recommender._of(funnel, several.dataset, None, several.made, several._columns), several]
 
 
 @pytest.mark.parametrize("eligible", SHARES)

@@ -94,7 +94,9 @@ class ItemsInTable(ItemFeatures):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ItemsInTable:
         super()._apply(fn, recurse)
-        self._laid = None
+        if self._laid is not None:
+            features = self.features
+            self._laid = *self._laid[:2], features.base if isinstance(features, LayeredFeatures) else features
         return self
 
 
