@@ -35,8 +35,8 @@ from shortlist.service.state import State, StoredEvent, open_state
 
 RESULT = Path(__file__).parent / "results" / "events.json"
 TARGETS = {"SQLite: one writer, batches of 100": 5_000, "SQLite: 32 threads, single events": 3_000}  # events/s
-USERS, ITEMS = 20_000, 100_000
-STORED = 1_000_000  # events that are there before
+USERS, ITEMS = 6_000, 100_000
+STORED = 300_000  # events that are there before
 
 
 def main() -> None:
@@ -148,7 +148,7 @@ def new_event() -> StoredEvent:
 
 
 def measurements(url: str, seconds: float) -> dict[str, Measure]:
-    """Storing, reading, and reading right after storing, in a store that has a million events already."""
+    """Storing, reading, and reading right after storing, in a store that has 300,000 events already."""
     state = open_state(url)
     for _ in range(STORED // 1_000):
         state.append_events([new_event() for _ in range(1_000)])
@@ -231,14 +231,21 @@ def by_processes(url: str, processes: int, threads: int, seconds: float) -> dict
     figures = [answers.get() for _ in running]
     for process in running:
         process.join()
+    for figure in figures:
+        if isinstance(figure, Exception):
+            raise figure
     return {name: (sum if name == "events_per_s" else max)(figure[name] for figure in figures) for name in figures[0]}
 
 
 def worker(url: str, threads: int, seconds: float, barrier: Any, answers: Any) -> None:
-    state = open_state(url)
-    barrier.wait()
-    answers.put(by_threads(state, threads, seconds))
-    state.close()
+    try:
+        state = open_state(url)
+        barrier.wait(timeout=120)
+        answers.put(by_threads(state, threads, seconds))
+        state.close()
+    except Exception as error:
+        barrier.abort()  # the others wait for nothing
+        answers.put(error)
 
 
 @contextlib.contextmanager
