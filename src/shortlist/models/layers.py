@@ -97,7 +97,12 @@ class Table(nn.Module):
             return weights.new_zeros(len(ids), self.width)
         table = self.embedding.weight
         return nn.functional.embedding_bag(
-            ids, table, mode="sum", per_sample_weights=weights, padding_idx=0, sparse=self.embedding.sparse
+            ids,
+            table,
+            mode="sum",
+            per_sample_weights=weights.to(table.dtype),
+            padding_idx=0,
+            sparse=self.embedding.sparse,
         )
 
 
