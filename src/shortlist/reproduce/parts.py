@@ -41,7 +41,8 @@ def read_parts(recipe: Recipe, folder: Path) -> Parts:
             format=source.format,
             schema=_schema(source),
             min_item_events=source.min_item_events,
-            **_tables(source, folder),
+            items=_path(folder, source.items),
+            users=_path(folder, source.users),
         )
     else:
         dataset = _with_last(folder / source.events, folder / source.test)
@@ -54,7 +55,11 @@ def _of_files(source: Source, folder: Path, share: float) -> Parts:
     if source.test is None:
         raise SettingsError("protocol.split = 'files' needs data.test, the file of the rows to be tested on.")
     train = read_dataset(
-        folder / source.events, format=source.format, schema=_schema(source), **_tables(source, folder)
+        folder / source.events,
+        format=source.format,
+        schema=_schema(source),
+        items=_path(folder, source.items),
+        users=_path(folder, source.users),
     )
     test = read_later(folder / source.test, train, format=source.format)
     if source.valid is None:
@@ -64,8 +69,8 @@ def _of_files(source: Source, folder: Path, share: float) -> Parts:
     return Parts(train, valid, test, _all_own(valid))
 
 
-def _tables(source: Source, folder: Path) -> dict[str, Path]:
-    return {name: folder / file for name in ("items", "users") if (file := getattr(source, name)) is not None}
+def _path(folder: Path, file: str | None) -> Path | None:
+    return None if file is None else folder / file
 
 
 def _schema(source: Source) -> dict[str, Any] | None:
