@@ -46,11 +46,10 @@ class Requests:
 
     def take(self, rows: Tensor) -> Requests:
         """The given requests (B',), in that order."""
-        taken: dict[str, Any] = {}
-        for name in self.__dataclass_fields__:
-            part = getattr(self, name)
-            taken[name] = None if part is None else part.take(rows) if isinstance(part, Features) else part[rows]
-        return Requests(**taken)
+        parts: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        for name, part in parts.items():
+            parts[name] = None if part is None else part.take(rows) if isinstance(part, Features) else part[rows]
+        return Requests(**parts)
 
     def latest(self, steps: int) -> Requests:
         """The same with the last ``steps`` events of each history: what a model with that window asks for by itself."""
@@ -59,8 +58,7 @@ class Requests:
         if steps == 0:
             return replace(self, history=None, length=None, history_time=None)
         length, step = self.length.clamp(max=steps), torch.arange(steps, device=self.length.device)
-        places = (self.length - length)[:, None] + step  # (B, T')
-        kept = step < length[:, None]
+        places, kept = (self.length - length)[:, None] + step, step < length[:, None]  # (B, T')
         history, time = (
             None if values is None else values.gather(1, places).masked_fill(~kept, 0)
             for values in (self.history, self.history_time)
@@ -129,9 +127,9 @@ class Catalogue:
 class Sampling:
     """Which :class:`Examples` a model trains on.
 
-    ``pairs``: one target a row, with the history before it; negatives are uniform, drawn anew each epoch and never one
-    of the user's positives. ``ratings``: targets are the ratings. ``labels``: targets are the 0/1 labels of all events,
-    or pairs where the data has none. ``sequences``: a row is a stretch of a sequence with a target after each of its steps.
+    ``pairs``: one target a row, with the history before it; negatives are uniform, drawn anew each epoch and never one of the
+    user's positives. ``ratings``: targets are the ratings. ``labels``: they are the 0/1 labels of all events, or pairs where
+    the data has none. ``sequences``: a row is a stretch of a sequence with a target after each of its steps.
     """
 
     kind: Literal["pairs", "ratings", "labels", "sequences"] = "pairs"
@@ -267,6 +265,8 @@ class ItemIndex(Protocol):
     def holds(self, items: Tensor) -> Tensor: ...  # which of items (N,) it can answer
 
     def alive(self) -> tuple[Tensor, Tensor]: ...  # items (n,) it can answer, and their vectors (n, D)
+
+    def parts(self) -> tuple[tuple[Tensor, Tensor], ...]: ...  # the same as they lie, with vectors of item 0
 
     def sweep(self) -> tuple[SearchSpeed, ...]: ...  # by other settings of its effort than its own, too
 

@@ -121,7 +121,7 @@ class Funnel:
         catalogue = torch.zeros(num_items + 1, dtype=torch.bool)
         for index in indexes:
             assert index is not None
-            catalogue[index.alive()[0]] = True
+            catalogue |= index.holds(torch.arange(num_items + 1))
         return catalogue
 
     @torch.inference_mode()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shortlist.contracts import Candidates, CandidateSource, Filter, ItemIndex, Requests
 from shortlist.funnel import Funnel
+from shortlist.index.table import merged
 
 
 class Similar:
@@ -14,7 +15,7 @@ class Similar:
 
     def __init__(self, funnel: Funnel) -> None:
         self.funnel = funnel
-        self._known: tuple[Tensor, Tensor, Tensor] | None = None
+        self._known: list[tuple[Tensor, Tensor, Tensor]] | None = None  # parts of items, their vectors and lengths
 
     @torch.inference_mode()
     def __call__(self, index: int, k: int) -> Candidates:
@@ -33,17 +34,21 @@ class Similar:
 
     def _by_cosine(self, held: ItemIndex, index: int, k: int) -> Candidates:
         if self._known is None:
-            items, vectors = held.alive()
-            self._known = items, vectors, vectors.norm(dim=1).clamp_(min=1e-12)
-        items, vectors, lengths = self._known
-        place = (items == index).nonzero().squeeze(1)
-        if not len(place):
-            return Candidates(torch.zeros((1, k), dtype=torch.int64), torch.full((1, k), -torch.inf))
-        cosines = (vectors @ vectors[place[0]]).div_(lengths).div_(lengths[place[0]])  # (n,)
-        cosines[place] = -torch.inf
-        best, places = torch.topk(cosines, min(k, len(items)))
-        found = Candidates(items[places].masked_fill(best == -torch.inf, 0)[None], best[None])
-        short = k - len(best)
-        return Candidates(
-            nn.functional.pad(found.items, (0, short)), nn.functional.pad(found.scores, (0, short), value=-torch.inf)
-        )
+            self._known = [
+                (items, vectors, vectors.norm(dim=1).clamp_(min=1e-12)) for items, vectors in held.parts() if len(items)
+            ]
+        found = Candidates(torch.zeros((1, k), dtype=torch.int64), torch.full((1, k), -torch.inf))
+        own = [
+            (vectors[row], lengths[row])
+            for items, vectors, lengths in self._known
+            for row in (items == index).nonzero().flatten().tolist()
+        ]
+        if not own:
+            return found
+        ((wanted, length),) = own
+        for items, vectors, lengths in self._known:
+            cosines = (vectors @ wanted).div_(lengths).div_(length)  # (n,)
+            cosines.masked_fill_((items == index) | (items == 0), -torch.inf)
+            best, rows = torch.topk(cosines, min(k, len(items)))
+            found = merged(found, Candidates(items[rows][None], best[None]), k)
+        return found

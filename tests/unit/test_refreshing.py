@@ -15,6 +15,7 @@ import torch
 import shortlist as sl
 from shortlist.data import Dataset
 from shortlist.layered import LayeredFeatures
+from shortlist.models.item_features import ItemsInTable
 from shortlist.recommender import Recommender
 from shortlist.renewing import resume
 
@@ -134,7 +135,7 @@ def test_200_small_refreshes_come_to_the_same_as_three_large_ones(recommender: R
         assert asked(generation).equals(answer)
     current.save(tmp_path / "bundle")
     loaded = sl.load(tmp_path / "bundle")
-    assert_alike(asked(loaded, new), asked(current, new))
+    assert asked(loaded, new).equals(asked(current, new))
     assert loaded.titles(items) == current.titles(items)
     later = [asked(each.refresh(table([2_000, 3], seed=7), remove=[4])) for each in (loaded, current)]
     assert set(later[0]["item_id"]) == set(later[1]["item_id"]) == ({*known, 2_000} - gone - {4}) | {3}
@@ -182,6 +183,11 @@ def test_weights_and_features_are_shared_whatever_is_refreshed(recommender: Reco
     for before, after in zip(recommender.funnel.models, current.funnel.models, strict=True):
         weights = dict(before.network.named_parameters())
         assert all(weight is weights[name] for name, weight in after.network.named_parameters())
+        laid_out = [part for part in before.network.modules() if isinstance(part, ItemsInTable)]
+        later = [part for part in after.network.modules() if isinstance(part, ItemsInTable)]
+        for first, now in zip(laid_out, later, strict=True):
+            assert isinstance(now.features, LayeredFeatures)
+            assert now.features.base is first.features
         features = after.dataset.item_features
         assert isinstance(features, LayeredFeatures)
         assert features.base is before.dataset.item_features

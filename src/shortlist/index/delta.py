@@ -112,6 +112,10 @@ class Overlay:
         parts = (self.main.alive(), self.delta.alive())
         return torch.cat([items for items, _ in parts]), torch.cat([vectors for _, vectors in parts])
 
+    def parts(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """The items (n,), 0 where a row was removed, and vectors (n, D), of what was built and of what was added."""
+        return self.main.parts() + self.delta.parts()
+
     def variants(self) -> Iterator[tuple[str, Overlay]]:
         """The same searched with less and with more effort, each by the name of its setting."""
         for setting, searcher in self.searcher.variants():

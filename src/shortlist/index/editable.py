@@ -139,6 +139,10 @@ class EditableIndex:
         """The items (n,) that can be answered, and their vectors (n, D)."""
         return self._state.alive()
 
+    def parts(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """The same in pieces as they lie, not copied: where there are other vectors than theirs, the item is 0."""
+        return self._state.parts()
+
     def sweep(self) -> tuple[SearchSpeed, ...]:
         """Recall against speed: exact search, this index, and where it can search wider or narrower, those settings.
 

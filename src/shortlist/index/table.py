@@ -113,6 +113,10 @@ class Table:
             return self.items, self.vectors
         return self.items[~self.removed], self.vectors[~self.removed]
 
+    def parts(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """The items (n,), 0 where a row was removed, and all vectors (n, D)."""
+        return ((self.marked(), self.vectors),)
+
     def marked(self) -> Tensor:
         """The items (n,), 0 where a row was removed."""
         return self.items if self.removed is None else self.items.masked_fill(self.removed, 0)

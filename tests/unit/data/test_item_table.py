@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -51,6 +53,20 @@ def test_new_rows_alone_are_put_behind_without_a_map() -> None:
 def test_columns_that_later_rows_lack_are_empty_and_others_left_out() -> None:
     later = pl.DataFrame({"colour": ["red"], "item_id": ["3"]})
     assert ItemTable(BASE).plus(np.array([3]), later).frame.rows()[-1] == (3, None, None)
+
+
+def test_a_mapped_file_with_later_rows_is_written_whole_and_its_columns_are_read_once(tmp_path: Path) -> None:
+    ItemTable(BASE).write(tmp_path / "first.parquet")
+    mapped = ItemTable.stored(tmp_path / "first.parquet")
+    (tmp_path / "first.parquet").unlink()
+    later = mapped.plus(np.array([3, 1]), told([3, 1], "new"))
+    assert later.take(["name"], np.array([1, 3, 0]))["name"].to_list() == ["new1", "new3", "a"]
+    assert mapped.select(["name"])["name"].to_list() == ["a", None, "c"]
+    assert set(later._first.known) == {"name"}  # which both have
+    later.write(tmp_path / "second.parquet")
+    assert set(later._first.known) == {"name"}
+    wanted = [(0, "a", ["x"]), (1, "new1", ["new", "y"]), (2, "c", None), (3, "new3", ["new", "y"])]
+    assert ItemTable.stored(tmp_path / "second.parquet").frame.rows() == later.frame.rows() == wanted
 
 
 def test_titles_are_the_newest_ones() -> None:
