@@ -1,6 +1,6 @@
 """The service under load: latency and throughput by connections, overload, start, events, and an event's way to the answer.
 
-    python benchmarks/serving.py [--items 1000000] [--workers 1] [--bundle FOLDER] [--only closed open events effect]
+    python benchmarks/serving.py [--items 1000000] [--workers 2] [--bundle FOLDER] [--only closed open events effect]
 
 Needs wrk. Events are made up as in ``scale.py``, 50 for each user; SASRec (window 50, width 64) retrieves and DLRM re-ranks 200
 candidates. The service runs as ``shortlist serve`` does, and the client shares its cores. Requests name random users; every
@@ -33,7 +33,7 @@ import shortlist as sl
 from shortlist.machine import facts
 
 RESULTS = Path(__file__).parent / "results" / "serving.json"
-USERS, SECONDS = 20_000, 15
+USERS, SECONDS = 20_000, 12
 INDEX = sl.IVFPQ(nprobe=91, k_factor=8)  # as tuned in scale.json: the vectors of one epoch are easier to find
 SCRIPT = """
 local users, items = {users}, {items}
@@ -192,7 +192,7 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bundle", type=Path, default=Path(tempfile.gettempdir()) / "shortlist-serving.bundle")
     parts = ("closed", "open", "events", "effect")

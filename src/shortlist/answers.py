@@ -26,9 +26,10 @@ class Answer:
     sources: tuple[ServedFrom, ...]
 
 
-def served_from(requests: Requests, served: Tensor, dataset: Dataset) -> tuple[ServedFrom, ...]:
+def served_from(requests: Requests, served: Tensor | None, dataset: Dataset) -> tuple[ServedFrom, ...]:
     """What each of B requests is answered from, of which a source knows enough where ``served`` (B,) says so."""
     assert requests.user is not None
+    assert served is not None
     offsets = dataset.events.offsets
     known = (offsets[requests.user + 1] > offsets[requests.user]).tolist()
     past = [False] * len(requests) if requests.length is None else (requests.length > 0).tolist()

@@ -102,3 +102,4 @@ class Stages:
     filtered: Candidates
     ranked: Candidates
     seconds: Mapping[str, float] = field(default_factory=dict)  # each step's, for all requests together
+    served: Tensor | None = None  # (B,) bool: of which requests a source knows enough

@@ -134,6 +134,7 @@ class Sampling:
 
     kind: Literal["pairs", "ratings", "labels", "sequences"] = "pairs"
     history: int = 0  # T, steps of history a request carries; 0: none
+    ordered: bool = True  # False: of pairs, the history is drawn from all else that the user likes, before or after
     negatives: int = 0  # N for each target: Examples.negatives is (B, S, N)
     avoid_positives: bool = True  # such negatives are never one of the user's positives
     shared_negatives: int = 0  # for the whole batch: Examples.negatives is (N,)
@@ -254,9 +255,7 @@ class ItemIndex(Protocol):
     def search(self, queries: Tensor, k: int, *, filter: Filter | None = None) -> Candidates: ...
 
     def add(self, items: Tensor, vectors: Tensor) -> None: ...
-
     def replace(self, items: Tensor, vectors: Tensor) -> None: ...
-
     def remove(self, items: Tensor) -> None: ...
 
     def copy(self) -> ItemIndex: ...  # edited apart from this one

@@ -260,6 +260,7 @@ def _run(
         run_dir=run_dir,
         show=show,
         identity=identity,
+        ahead=not isinstance(batches, MinedBatches),
     )
 
 

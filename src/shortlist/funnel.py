@@ -147,13 +147,14 @@ class Funnel:
         if last.is_active:
             depth = max(POOL * k, candidates)
         retrieved = self.retrieve(requests, depth, filter=filter, lap=lap)
-        ranked = self._ranked(requests, retrieved, depth if last.is_active else k)
+        served = self.can_serve(requests)
+        ranked = self._ranked(requests, retrieved, served, depth if last.is_active else k)
         if self.ranker is not None:
             lap("rank")
         if last.is_active:
             ranked = self._selected(last, ranked, k)
             lap("select")
-        return Stages(retrieved, retrieved, ranked, lap.seconds)
+        return Stages(retrieved, retrieved, ranked, lap.seconds, served)
 
     @torch.inference_mode()
     def retrieve(
@@ -174,8 +175,9 @@ class Funnel:
         if len(found) > 1:
             found = [answer.where(rows) for answer, rows in zip(found, served, strict=True)]
         joined = found[0] if len(found) == 1 else fuse(found, k)
-        nobody = (~torch.stack(served).any(0)).nonzero().squeeze(1)
-        if len(nobody):
+        known = served[0] if len(served) == 1 else torch.stack(served).any(0)
+        if not bool(known.all()):
+            nobody = (~known).nonzero().squeeze(1)
             own = None if offered is None else offered.take(nobody)
             joined = _with_rows(joined, nobody, self.fallback.search(requests.take(nobody), k, filter=own))
         joined = self._filled(requests, joined, k, offered)
@@ -185,9 +187,9 @@ class Funnel:
 
     def _filled(self, requests: Requests, found: Candidates, k: int, filter: Filter | None) -> Candidates:
         """Popular items in the slots that a source left empty (item-kNN, where nothing is similar), below what it found."""
-        rows = (~found.valid).any(1).nonzero().squeeze(1)
-        if not len(rows):
+        if bool(found.items.all()):
             return found
+        rows = (~found.valid).any(1).nonzero().squeeze(1)
         part = found.take(rows)
         own = Filter() if filter is None else filter.take(rows)
         met = part.items if own.exclude is None else torch.cat((own.exclude, part.items), dim=1)
@@ -201,9 +203,10 @@ class Funnel:
     def can_serve(self, requests: Requests) -> Tensor:
         """Of which requests (B,) a source knows enough; of popularity, which answers all the same, only where it is alone."""
         asking = [source for source in self.sources if not isinstance(source.model.network, PopularityNetwork)]
-        return torch.stack([source.can_serve(requests) for source in asking or self.sources]).any(0)
+        served = [source.can_serve(requests) for source in asking or self.sources]
+        return served[0] if len(served) == 1 else torch.stack(served).any(0)
 
-    def _ranked(self, requests: Requests, candidates: Candidates, k: int) -> Candidates:
+    def _ranked(self, requests: Requests, candidates: Candidates, served: Tensor, k: int) -> Candidates:
         """The best ``k`` of the candidates in the ranker's order, or without one in theirs."""
         if self.ranker is None:
             return Candidates(candidates.items[:, :k], candidates.scores[:, :k])
@@ -213,7 +216,8 @@ class Funnel:
         else:
             scores = pair_scores(network, known, candidates.items)
         # Where nothing is known of the user, a ranker of a retriever's candidates has nothing to say of popular items.
-        scores = torch.where(self.can_serve(requests)[:, None], scores, candidates.scores)
+        if not bool(served.all()):
+            scores = torch.where(served[:, None], scores, candidates.scores)
         return replace(candidates.reorder(scores, k), evidence=None)
 
     def _selected(self, selection: Selection, ranked: Candidates, k: int) -> Candidates:

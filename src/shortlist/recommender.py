@@ -172,7 +172,7 @@ class Recommender:
         stages = self.funnel.shortlist(
             query.requests, k=k, filter=query.filter, selection=selection, candidates=candidates
         )
-        return Answer(query, stages, served_from(query.requests, self.funnel.can_serve(query.requests), self.dataset))
+        return Answer(query, stages, served_from(query.requests, stages.served, self.dataset))
 
     def _selection(self, diversity: float | None, caps: Mapping[str, int] | None) -> Selection:
         """The last step of a call: the default's parts where the call has none."""

@@ -406,13 +406,14 @@ from shortlist.service.state import StoredEvent
 from shortlist.service.state.sqlite import SQLiteState
 print("ready", flush=True)
 sys.stdin.readline()
-state = SQLiteState(sys.argv[1])
-state.append_events([StoredEvent(sys.argv[2], "ann", "tea", None, 1.0)])
-state.close()
+for number in range(25):
+    state = SQLiteState(sys.argv[1], wait_s=20)
+    state.append_events([StoredEvent(f"{sys.argv[2]}-{number}", "ann", "tea", None, 1.0)])
+    state.close()
 """
 
 
-def test_processes_that_make_the_same_store_at_once_share_it(tmp_path: Path) -> None:
+def test_processes_that_make_and_open_and_close_the_same_store_at_once_share_it(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     command = [sys.executable, "-c", OPENER, str(path)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
@@ -426,9 +427,11 @@ def test_processes_that_make_the_same_store_at_once_share_it(tmp_path: Path) -> 
         opener.stdin.flush()
     for opener in openers:
         opener.communicate(timeout=60)
-        assert opener.returncode == 0
+    assert [opener.returncode for opener in openers] == [0] * 4
     state = SQLiteState(path)
-    assert sorted(ids(state)) == ["0", "1", "2", "3"]
+    stored = ids(state)
+    for number in range(4):
+        assert [name for name in stored if name.startswith(f"{number}-")] == [f"{number}-{n}" for n in range(25)]
     state.close()
     assert list(tmp_path.iterdir()) == [path]
 

@@ -252,3 +252,38 @@ def test_the_recipes_of_the_project_can_be_read_and_are_listed(monkeypatch: pyte
     monkeypatch.chdir(RECIPES.parent)
     listed = CliRunner().invoke(app, ["reproduce"], catch_exceptions=False)
     assert "sasrec_ml_1m_authors.toml" in listed.output
+
+
+TABLES = """
+title = "tables"
+[data]
+events = "events.csv"
+items = "items.csv"
+users = "users.csv"
+min_item_events = 3
+[model]
+type = "two_tower"
+embedding_dim = 4
+hidden = []
+negatives = 4
+[training]
+epochs = 1
+"""
+
+
+def test_a_last_event_is_ranked_among_the_items_with_enough_events_by_what_tables_say_of_them(folder: Path) -> None:
+    kept = [f"{user},{item}" for user in range(9) for item in (1 + user % 2, 3, 4, 5)]
+    (folder / "events.csv").write_text("\n".join(["user_id,item_id", *kept, "0,77", "1,77"]))
+    (folder / "items.csv").write_text(
+        "item_id,colour\n" + "\n".join(f"{item},c{item % 2}" for item in (1, 2, 3, 77, 99))
+    )
+    (folder / "users.csv").write_text("user_id,town\n" + "\n".join(f"{user},t{user % 3}" for user in range(9)))
+    recipe = read_recipe(_recipe(folder, TABLES))
+    found = read_parts(recipe, folder)
+    assert found.train.encoders.items.ids.tolist() == [1, 2, 3, 4, 5]
+    assert [(feature.owner, feature.name) for feature in found.train.schema.features] == [
+        ("item", "colour"),
+        ("user", "town"),
+    ]
+    assert len(found.train.events) == 18
+    assert reproduce(recipe, folder)["runs"][0]["test"]

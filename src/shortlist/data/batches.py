@@ -24,6 +24,7 @@ from shortlist.contracts import (
     When,
 )
 from shortlist.data.dataset import Dataset
+from shortlist.data.others import Others
 from shortlist.data.sample import Positives, SharedSample, draw_negatives
 from shortlist.errors import SettingsError
 from shortlist.features import running_total, spans
@@ -63,6 +64,7 @@ class PairBatches:
         if sampling.kind == "pairs" and not sampling.negatives:
             counts = torch.bincount(events.items[self._own].long(), minlength=events.num_items + 1)
             self._shared = SharedSample(counts, sampling, targets_a_group=batch_size)
+        self._others = None if sampling.ordered or not sampling.history else Others(self._known, seed=seed)
         self._epoch: tuple[int, Tensor] | None = None
 
     @property
@@ -96,11 +98,13 @@ class PairBatches:
             self._known,
             rows=rows,
             stops=self._stops[places],
-            history=sampling.history,
+            history=sampling.history if self._others is None else 0,
             user_features=data.user_features,
             context=None if data.context is None else data.context.take(chosen),
             time=None if events.times is None else events.times[chosen],
         )
+        if self._others is not None:
+            requests = self._others.beside(requests, chosen, epoch=epoch, most=sampling.history)
         weights = take(events.weights)
         if sampling.kind == "ratings":
             return Examples(requests, items[:, None], take(events.ratings), weights)

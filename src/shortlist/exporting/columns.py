@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shortlist.data.categories import Hashed, Quantiles
+from shortlist.data.categories import Categories, Hashed, Known, Quantiles
 from shortlist.data.encode import FeatureEncoder
 
 RULES = {
@@ -23,7 +23,7 @@ def describe(encoder: FeatureEncoder, owner: str) -> dict[str, Any]:
     """Each input of the owner's features with its columns, in their order."""
     layout, fields = encoder.layout, encoder.fields()
     ids = [
-        {"name": feature.name, "first_id": first, **known.to_dict(), "rule": _rule(known)}
+        {"name": feature.name, "first_id": first, **_stated(known), "rule": _rule(known)}
         for feature, known, first in zip(fields, encoder.categories, layout.offsets, strict=True)
     ]
     single = len(layout.categorical)
@@ -56,6 +56,10 @@ def describe(encoder: FeatureEncoder, owner: str) -> dict[str, Any]:
     for number, (feature, side) in enumerate(zip(pictures, layout.images, strict=True)):
         found[f"{owner}_image{number}"] = [{"name": feature.name, "side": side, "rule": "images"}]
     return found
+
+
+def _stated(known: Categories) -> dict[str, Any]:
+    return {"values": known.values.ids.tolist()} if isinstance(known, Known) else known.to_dict()
 
 
 def _rule(known: object) -> str:

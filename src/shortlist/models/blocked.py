@@ -128,7 +128,8 @@ class Blocked(torch.autograd.Function):
         wide = 1 if low == queries.dtype or log_prob is None else COLUMNS
         most = max(own.stop - own.start for _, own in pools) + common
         most += -most % wide
-        size = max(1, min(QUERIES, LOGITS // max(most, 1)))
+        at_once = QUERIES if queries.device.type == "cpu" else len(queries)  # a GPU waits for small pieces of work
+        size = max(1, min(at_once, LOGITS // max(most, 1)))
         with torch.autocast(queries.device.type, enabled=False):
             narrow, correction = candidates.to(low), None if log_prob is None else log_prob.to(low)
             memory = narrow.new_empty(size * most)  # used again: fresh memory costs as much as a product

@@ -160,7 +160,12 @@ class Table(nn.Module):
             distinct, places = torch.unique(torch.cat((ids.new_zeros(1), ids.flatten())), return_inverse=True)
             table, ids = self.lookup(distinct), places[1:].view(ids.shape)
         return nn.functional.embedding_bag(
-            ids, table, mode="sum", per_sample_weights=weights, padding_idx=0, sparse=self.embedding.sparse
+            ids,
+            table,
+            mode="sum",
+            per_sample_weights=weights.to(table.dtype),
+            padding_idx=0,
+            sparse=self.embedding.sparse,
         )
 
 

@@ -30,9 +30,10 @@ class MF:
 
     ``loss="mse"`` predicts ratings, the others order items. ``regularization`` weighs the squared length of the vectors
     each example touches. ``negatives`` are drawn for each positive; with ``sampled_softmax`` the whole batch shares them
-    and they join the other positives of the batch. ``similarity="cosine"`` compares vectors of length 1, without biases:
+    and they join the other positives of the batch. ``similarity="cosine"`` compares vectors of length 1:
     scores do not grow with an item's popularity, and ``temperature`` (0.1 to 0.2) sets how much the hardest negatives
-    count (Wu et al. 2024, "On the effectiveness of sampled softmax loss for item recommendation"). ``history`` serves users who have no vector of their own: they get
+    count (Wu et al. 2024, "On the effectiveness of sampled softmax loss for item recommendation"). With ``item_bias`` a
+    learned number of each item joins its cosine, as it joins dot products anyway. ``history`` serves users who have no vector of their own: they get
     the mean vector of the last ``history`` items they are known to like.
     """
 
@@ -41,6 +42,7 @@ class MF:
     negatives: int = 512
     similarity: Similarity = "dot"
     temperature: float = 1.0
+    item_bias: bool = False  # of cosines
     regularization: float = 0.0
     init_std: float = 0.1
     history: int = 50
@@ -74,8 +76,7 @@ class MF:
 class MFNetwork(nn.Module):
     """score(u, i) = mu + b_u + b_i + <p_u, q_i>, written as one dot product.
 
-    Losses that only compare a user's items among each other cannot tell mu and b_u: they leave them out. Cosines have no
-    biases at all.
+    Losses that only compare a user's items among each other cannot tell mu and b_u: they leave them out, as cosines do.
     """
 
     link: Literal["sigmoid", "identity"]
@@ -88,7 +89,8 @@ class MFNetwork(nn.Module):
         self.users = Table(catalogue.num_users, settings.embedding_dim, std=std, owner="user")
         self.items = Table(catalogue.num_items, settings.embedding_dim, std=std)
         self.is_cosine = settings.similarity == "cosine"
-        self.item_bias = None if self.is_cosine else Table(catalogue.num_items, 1, std=0.0)
+        has_bias = settings.item_bias or not self.is_cosine
+        self.item_bias = Table(catalogue.num_items, 1, std=0.0) if has_bias else None
         self.user_bias: Table | None = None
         if settings.loss in ("bce", "mse") and not self.is_cosine:
             self.user_bias = Table(catalogue.num_users, 1, std=0.0, owner="user")
@@ -105,7 +107,7 @@ class MFNetwork(nn.Module):
         self.users.forget(users)
 
     def embed_requests(self, requests: Requests) -> Tensor:
-        """Vectors (B, D+2), (B, D+1) without user biases or (B, D) of cosines: the user's own, else its history's mean."""
+        """Vectors (B, D+2), (B, D+1) without user biases or (B, D) without any: the user's own, else its history's mean."""
         assert requests.user is not None
         vectors = self.users.lookup(requests.user)  # (B, D)
         unknown = ~self.users.knows(requests.user)
@@ -114,18 +116,24 @@ class MFNetwork(nn.Module):
             pooled = self.items.pool(requests.history, share)
             vectors = torch.where(unknown[:, None], pooled, vectors)
         if self.is_cosine:
-            return F.normalize(vectors, dim=1)
+            vectors = F.normalize(vectors, dim=1)
+        if self.item_bias is None:
+            return vectors
         parts = [vectors, torch.ones_like(vectors[:, :1])]
         if self.user_bias is not None:
             parts.append(self.user_bias.lookup(requests.user) + self.mean)
         return torch.cat(parts, dim=1)
 
     def embed_items(self, items: Tensor) -> Tensor:
-        """Vectors (…, D+2), (…, D+1) without user biases or (…, D) of cosines, of items (…)."""
+        """Vectors (…, D+2), (…, D+1) without user biases or (…, D) without any, of items (…)."""
         vectors = self.items.lookup(items)
+        if self.is_cosine:
+            vectors = F.normalize(vectors, dim=-1)
         if self.item_bias is None:
-            return F.normalize(vectors, dim=-1)
+            return vectors
         bias = self.item_bias.lookup(items)
+        if self.is_cosine:  # which the temperature will divide
+            bias = bias * self.settings.temperature
         parts = [vectors, bias]
         if self.user_bias is not None:
             parts.append(torch.ones_like(bias))

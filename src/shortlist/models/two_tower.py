@@ -36,7 +36,13 @@ class TwoTower:
     of the best ``hard_pool`` wrong answers that the model itself would give after ``hard_after`` epochs. ``id_dropout``
     hides that share of user ids in training, so that users without one are served by their features and history, and of
     the ids of items with features (Volkovs et al. 2017, "DropoutNet"). Items that training does not meet have their
-    features alone. With ``sparse`` (and the optimiser "rowwise_adagrad" or "adagrad", at a learning rate of about 0.05) a step
+    features alone.
+
+    Without ``hidden`` layers there are none at all: what is known of the user is added up, and so is what is known of the
+    item. With ``item_bias`` a learned number of each item joins the cosine, for catalogues where some items are taken far more
+    often than others. ``ordered=False`` is for events whose order says nothing: a target's history is then drawn from all
+    else that its user likes, whatever comes first in the file, and pooled without recency; there is no vector of the user's id,
+    which beside all but one of the user's items would give away the one that is missing. With ``sparse`` (and the optimiser "rowwise_adagrad" or "adagrad", at a learning rate of about 0.05) a step
     costs the same however many items there are: for catalogues from about 100,000 items.
     """
 
@@ -49,6 +55,8 @@ class TwoTower:
     hard_pool: int = 100
     hard_after: int = 2
     temperature: float = 0.1
+    item_bias: bool = False
+    ordered: bool = True
     id_dropout: float = 0.1
     init_std: float = 0.1
     sparse: bool = False  # gradients of the items and users in the batch alone, for large catalogues
@@ -65,6 +73,8 @@ class TwoTower:
                 "that, or raise hard_pool."
             )
         check_choices(self, {"pooling": Pooling})
+        if not self.ordered and not self.history:
+            raise SettingsError("TwoTower.ordered = false knows a user by the history alone. Set history above 0.")
 
     @property
     def sampling(self) -> Sampling:
@@ -72,6 +82,7 @@ class TwoTower:
         return Sampling(
             "pairs",
             history=self.history,
+            ordered=self.ordered,
             shared_negatives=self.negatives,
             hard_negatives=self.hard_negatives,
             hard_pool=self.hard_pool,
@@ -84,7 +95,7 @@ class TwoTower:
 
 
 class TwoTowerNetwork(nn.Module):
-    """Both towers end on the unit sphere."""
+    """Both towers end on the unit sphere; a bias, where items have one, stands beside."""
 
     def __init__(self, settings: TwoTower, catalogue: Catalogue) -> None:
         super().__init__()
@@ -92,8 +103,15 @@ class TwoTowerNetwork(nn.Module):
         self.item_features = ItemFeatures.of(catalogue.item_features)
         width, std = settings.embedding_dim, settings.init_std
         self.items = Table(catalogue.num_items, width, std=std, sparse=settings.sparse)
-        self.users = Table(catalogue.num_users, width, std=std, sparse=settings.sparse, owner="user")
-        self.recency = nn.Parameter(-torch.log1p(torch.arange(settings.history))) if settings.history else None
+        self.item_bias = Table(catalogue.num_items, 1, std=0.0, sparse=settings.sparse) if settings.item_bias else None
+        self.users = (
+            Table(catalogue.num_users, width, std=std, sparse=settings.sparse, owner="user")
+            if settings.ordered
+            else None
+        )
+        self.recency = None
+        if settings.history and settings.ordered:
+            self.recency = nn.Parameter(-torch.log1p(torch.arange(settings.history)))
         self.query = None
         if settings.history and settings.pooling == "attention":
             self.query = nn.Parameter(torch.empty(width).normal_(std=width**-0.5))
@@ -107,21 +125,24 @@ class TwoTowerNetwork(nn.Module):
         self.features = nn.ModuleDict(
             {owner: FeatureEmbedding(layout, width, std=std) for owner, layout in layouts.items() if layout is not None}
         )
-        inputs = width * (1 + (settings.history > 0) + ("user" in self.features) + ("context" in self.features))
-        self.user_tower = mlp((inputs, *settings.hidden, width))
-        self.item_tower = mlp((width, *settings.hidden, width))
+        num_parts = settings.ordered + (settings.history > 0) + ("user" in self.features) + ("context" in self.features)
+        self.user_tower = mlp((width * num_parts, *settings.hidden, width)) if settings.hidden else None
+        self.item_tower = mlp((width, *settings.hidden, width)) if settings.hidden else None
 
     def can_serve(self, requests: Requests) -> Tensor:
         """Which requests (B,) say anything: a known user, a history or user features."""
         assert requests.user is not None
-        served = self.users.knows(requests.user)
+        served = torch.zeros_like(requests.user, dtype=torch.bool)
+        if self.users is not None:
+            served = self.users.knows(requests.user)
         if requests.length is not None:
             served = served | (requests.length > 0)
         return served | (requests.user_features is not None)
 
     def forget_users(self, users: Tensor) -> None:
         """Treat the users (N,) as unknown: training will not meet them."""
-        self.users.forget(users)
+        if self.users is not None:
+            self.users.forget(users)
 
     def forget_items(self, items: Tensor) -> None:
         """Let the items (N,), which training will not meet, be known by their features alone."""
@@ -134,25 +155,29 @@ class TwoTowerNetwork(nn.Module):
         self.unmet = torch.cat((self.unmet, self.unmet.new_zeros(more.items)))
 
     def embed_requests(self, requests: Requests) -> Tensor:
-        """Vectors (B, D) of length 1."""
+        """Vectors (B, D) of length 1, or (B, D+1) where items have a bias."""
         assert requests.user is not None
-        user = requests.user
-        parts = [self.users.lookup(self._dropped(user))]
-        if self.recency is not None:
+        user, parts = requests.user, list[Tensor]()
+        if self.users is not None:
+            parts.append(self.users.lookup(self._dropped(user)))
+        if self.settings.history:
             assert requests.history is not None
             assert requests.length is not None
-            parts.append(self._pool(requests.history, requests.length, self.recency))
+            parts.append(self._pool(requests.history, requests.length))
         for owner, features in (("user", requests.user_features), ("context", requests.context)):
             if owner in self.features:
                 width = self.settings.embedding_dim
                 parts.append(
                     parts[0].new_zeros(len(user), width) if features is None else self.features[owner](features)
                 )
-        joined: Tensor = self.user_tower(torch.cat(parts, dim=1))
-        return F.normalize(joined, dim=1)
+        joined: Tensor = (
+            torch.stack(parts).sum(0) if self.user_tower is None else self.user_tower(torch.cat(parts, dim=1))
+        )
+        joined = F.normalize(joined, dim=1)
+        return joined if self.item_bias is None else torch.cat((joined, torch.ones_like(joined[:, :1])), dim=1)
 
     def embed_items(self, items: Tensor) -> Tensor:
-        """Vectors (…, D) of length 1 for items (…)."""
+        """Vectors (…, D) of length 1 for items (…), with their bias (…, D+1)."""
         flat = items.reshape(-1)
         if self.item_features is None or not self.item_features.layout.images:
             return self._embed_items(flat).reshape(*items.shape, -1)
@@ -160,13 +185,21 @@ class TwoTowerNetwork(nn.Module):
         return self._embed_items(distinct)[places].reshape(*items.shape, -1)
 
     def _embed_items(self, items: Tensor) -> Tensor:
+        ids = items
         if "item" in self.features:
             assert self.item_features is not None
             ids = self._dropped(items.masked_fill(self.unmet[items], 0))
             vectors = self.items.lookup(ids) + self.features["item"](self.item_features.take(items))
         else:
-            vectors = self.items.lookup(items)
-        return F.normalize(vectors + self.item_tower(vectors), dim=1)
+            vectors = self.items.lookup(ids)
+        if self.item_tower is not None:
+            vectors = vectors + self.item_tower(vectors)
+        vectors = F.normalize(vectors, dim=1)
+        if self.item_bias is None:
+            return vectors
+        return torch.cat(
+            (vectors, self.item_bias.lookup(ids) * self.settings.temperature), dim=1
+        )  # which will divide it
 
     def _dropped(self, ids: Tensor) -> Tensor:
         """The ids (N,), in training some of them as unknown."""
@@ -191,12 +224,14 @@ class TwoTowerNetwork(nn.Module):
             weights=None if examples.weights is None else examples.weights[:, 0],
         )
 
-    def _pool(self, history: Tensor, length: Tensor, recency: Tensor) -> Tensor:
+    def _pool(self, history: Tensor, length: Tensor) -> Tensor:
         """The history (B, T) as one vector (B, D): a mean weighted by how recent each item is, and by what it is."""
         if history.shape[1] == 0:
             return history.new_zeros(len(history), self.settings.embedding_dim, dtype=torch.float32)
-        age = length[:, None] - 1 - torch.arange(history.shape[1], device=history.device)  # (B, T), 0 = the newest
-        logits = recency[age.clamp(min=0, max=len(recency) - 1)]  # (B, T)
+        logits = torch.zeros_like(history, dtype=torch.float32)  # (B, T)
+        if self.recency is not None:
+            age = length[:, None] - 1 - torch.arange(history.shape[1], device=history.device)  # 0 = the newest
+            logits = self.recency[age.clamp(min=0, max=len(self.recency) - 1)]
         if self.query is not None:
             logits = logits + self.items.lookup(history) @ self.query
             logits = logits - logits.detach().amax(1, keepdim=True)

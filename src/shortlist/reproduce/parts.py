@@ -36,7 +36,14 @@ def read_parts(recipe: Recipe, folder: Path) -> Parts:
     if protocol.split == "sessions":
         return _of_sessions(source, folder, protocol.valid)
     if source.test is None:
-        dataset = read_dataset(folder / source.events, format=source.format, schema=_schema(source))
+        dataset = read_dataset(
+            folder / source.events,
+            format=source.format,
+            schema=_schema(source),
+            min_item_events=source.min_item_events,
+            items=_path(folder, source.items),
+            users=_path(folder, source.users),
+        )
     else:
         dataset = _with_last(folder / source.events, folder / source.test)
     train, valid, test = split_last_out(dataset)
@@ -47,14 +54,23 @@ def read_parts(recipe: Recipe, folder: Path) -> Parts:
 def _of_files(source: Source, folder: Path, share: float) -> Parts:
     if source.test is None:
         raise SettingsError("protocol.split = 'files' needs data.test, the file of the rows to be tested on.")
-    tables = {name: folder / file for name in ("items", "users") if (file := getattr(source, name)) is not None}
-    train = read_dataset(folder / source.events, format=source.format, schema=_schema(source), **tables)
+    train = read_dataset(
+        folder / source.events,
+        format=source.format,
+        schema=_schema(source),
+        items=_path(folder, source.items),
+        users=_path(folder, source.users),
+    )
     test = read_later(folder / source.test, train, format=source.format)
     if source.valid is None:
         part, _, valid = split_random(train, valid=0, test=share)
         return Parts(part, valid, test, train)
     valid = read_later(folder / source.valid, train, format=source.format)
     return Parts(train, valid, test, _all_own(valid))
+
+
+def _path(folder: Path, file: str | None) -> Path | None:
+    return None if file is None else folder / file
 
 
 def _schema(source: Source) -> dict[str, Any] | None:

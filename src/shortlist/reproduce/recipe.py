@@ -41,8 +41,8 @@ class Source:
     """The files of a recipe, below the folder with the data sets.
 
     ``test`` (and ``valid``) are further files: of sessions, of rows, or of each user's last event. ``negatives`` lists
-    the items that each test event is ranked among, as NCF's authors write them. ``items``, ``users`` and ``schema`` as for
-    ``read_dataset``, where ``""`` says that there is no such column.
+    the items that each test event is ranked among, as NCF's authors write them. ``items``, ``users``, ``schema`` and
+    ``min_item_events`` (where no other file holds a part) as for ``read_dataset``, where ``""`` says that there is no such column.
     """
 
     events: str
@@ -52,6 +52,7 @@ class Source:
     valid: str | None = None
     test: str | None = None
     negatives: str | None = None
+    min_item_events: int = 1
     schema: dict[str, Any] = field(default_factory=dict)
 
 

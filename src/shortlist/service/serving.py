@@ -5,6 +5,7 @@ Each process of a service has one. What another process, or another machine, has
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -44,10 +45,12 @@ class Serving:
 
     def start(self) -> None:
         """Begin to follow what changes elsewhere."""
+        _settle()
         self._thread.start()
 
     def stop(self) -> None:
         """End it, and wait for what it is doing."""
+        gc.unfreeze()
         self._stopped.set()
         self._wake.set()
         if self._thread.is_alive():
@@ -134,6 +137,7 @@ class Serving:
     def _swap(self, generation: Generation) -> None:
         self.before, self.current = self.current, generation
         self.swaps += 1
+        _settle()
         log.info("swapped", extra={"version": generation.version, "before": self.before.version})
 
     def _refused(self) -> list[str]:
@@ -222,3 +226,10 @@ class Serving:
             return
         with self._changing:
             self.current = self._with_items(self.current)
+
+
+def _settle() -> None:
+    """Have the garbage collector look no more at what will stay: it takes a tenth of a second, and answers wait for it."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

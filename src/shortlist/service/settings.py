@@ -33,7 +33,7 @@ class ServiceSettings:
     tokens: Path | None = None
     is_open: bool = False
     log_level: str = "info"  # "warning" leaves out the line for each request
-    most_waiting: int = 64  # requests that wait to be answered; further ones are told to come again (429)
+    most_waiting: int = 32  # requests that wait to be answered; further ones are told to come again (429)
     most_together: int = 32  # requests that are answered as one batch
     body_timeout_s: float = 5.0  # until a request's body has come
     slow_timeout_s: float = 10.0  # for requests that are answered alone, in a thread

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from shortlist.contracts import Batches, DecaysWeights, Examples, Trainable
 from shortlist.errors import TrainingError, nearest
+from shortlist.training.ahead import in_order
 from shortlist.training.environment import run_apart, seed_torch, step_seed
-from shortlist.training.examples import move
 from shortlist.training.logs import EpochRecord, Logs, TrainingLog
 from shortlist.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from shortlist.training.progress import ProgressLine
@@ -51,6 +51,7 @@ def train(
     run_dir: Path | None = None,
     show: bool = False,
     identity: Mapping[str, object] | None = None,
+    ahead: bool = True,
 ) -> TrainingLog:
     """Train ``network`` in place by ``network.loss(examples)`` and leave it in evaluation mode.
 
@@ -62,6 +63,9 @@ def train(
     the same weights, bit for bit, on the CPU with as many threads. Neither the weights ``network`` starts from nor its
     own settings (but what its ``repr`` shows) are compared: name them in ``identity``. The checkpoint goes when
     training ends. ``show`` draws a progress line where standard error is a terminal.
+
+    On another device than the CPU some threads make the next batches in the meantime; ``ahead=False`` is for batches that
+    depend on what the network has learnt.
 
     The work is done in a thread of its own, so that torch's settings there (denormals flushed, repeatable operations,
     seeds) touch nobody else; ``validate`` and ``batches`` are called in that thread.
@@ -89,7 +93,7 @@ def train(
         home = next(network.parameters()).device
         network.to(device)
         try:
-            run = _Run(network, batches, settings=settings, checkpoint=checkpoint, is_stopped=is_stopped)
+            run = _Run(network, batches, settings=settings, checkpoint=checkpoint, is_stopped=is_stopped, ahead=ahead)
             return run.finish(validate, run_dir=run_dir, show=show)
         finally:
             network.to(home).eval()
@@ -108,8 +112,9 @@ class _Run:
         settings: Training,
         checkpoint: Checkpoint | None,
         is_stopped: Callable[[], bool],
+        ahead: bool,
     ) -> None:
-        self.network, self.batches, self.settings = network, batches, settings
+        self.network, self.batches, self.settings, self.ahead = network, batches, settings, ahead
         self.checkpoint, self.is_stopped = checkpoint, is_stopped
         self.device = torch.device(settings.device)
         self.module = LossModule(network)
@@ -162,10 +167,8 @@ class _Run:
         self.network.train()
         began = time.perf_counter() - position.epoch_seconds
         unread: list[Tensor] = []
-        for step in range(position.step, num_steps):
-            examples = self.batches.get(position.epoch, step)
-            if self.device.type != "cpu":
-                examples = move(examples, self.device)
+        made = in_order(self.batches, epoch=position.epoch, start=position.step, device=self.device, ahead=self.ahead)
+        for step, examples in enumerate(made, start=position.step):
             set_learning_rate(self.optimizer, self._learning_rate(step))
             seed_torch(step_seed(settings.seed, position.epoch, step), device=self.device)
             self.optimizer.zero_grad(set_to_none=True)

@@ -164,3 +164,44 @@ def test_evaluation_asks_once_for_each_user_with_what_was_known(dataset: Dataset
     (with_repeats,) = evaluation_batches(test, history=6, exclude_seen=False)
     assert with_repeats.filter.exclude is None
     assert sum(len(part.requests) for part in evaluation_batches(test, history=6, most=5)) == 5
+
+
+def test_without_an_order_the_history_is_all_else_that_the_user_likes(dataset: Dataset) -> None:
+    batches = PairBatches(dataset, Sampling(history=1_000, ordered=False), batch_size=16, seed=3)
+    events, met = dataset.events, 0
+    for step in range(batches.num_steps):
+        examples = batches.get(0, step)
+        requests = examples.requests
+        assert requests.user is not None
+        assert requests.history is not None
+        assert requests.history_time is not None
+        assert requests.length is not None
+        assert requests.time is not None
+        for row in range(len(examples)):
+            user, length = int(requests.user[row]), int(requests.length[row])
+            own = events.items[events.offsets[user] : events.offsets[user + 1]].tolist()
+            own.remove(int(examples.items[row, 0]))
+            assert sorted(requests.history[row, :length].tolist()) == sorted(own)
+            assert not requests.history[row, length:].any()
+            assert int(requests.time[row]) not in requests.history_time[row, :length].tolist()
+            met += 1
+    assert met == len(events)
+
+
+def test_of_a_longer_history_without_an_order_some_are_drawn_anew_in_each_epoch(dataset: Dataset) -> None:
+    def drawn(epoch: int) -> dict[tuple[int, int], set[int]]:
+        """The times of each event's history, by the user and the event's own time."""
+        batches, found = PairBatches(dataset, Sampling(history=4, ordered=False), batch_size=50, seed=3), {}
+        for step in range(batches.num_steps):
+            requests = batches.get(epoch, step).requests
+            assert requests.user is not None
+            assert requests.history_time is not None
+            assert requests.time is not None
+            for user, time, times in zip(requests.user, requests.time, requests.history_time, strict=True):
+                found[int(user), int(time)] = set(times[times > 0].tolist())
+        return found
+
+    first, again, other = drawn(0), drawn(0), drawn(1)
+    assert first == again
+    assert sum(first[event] != other[event] for event in first) > len(first) // 2
+    assert any(max(times, default=0) > time for (_, time), times in first.items())  # also what came later

@@ -92,8 +92,8 @@ def test_attention_weighs_the_history_by_recency_and_by_what_the_items_are(datas
     history, length = torch.tensor([[3, 9, 4, 0]]), torch.tensor([3])
     vectors = network.items.lookup(history[0, :3])
     weights = torch.softmax(network.recency[torch.tensor([2, 1, 0])] + vectors @ network.query, dim=0)
-    torch.testing.assert_close(network._pool(history, length, network.recency)[0], weights @ vectors)
-    empty = network._pool(torch.zeros(1, 4, dtype=torch.int64), torch.tensor([0]), network.recency)
+    torch.testing.assert_close(network._pool(history, length)[0], weights @ vectors)
+    empty = network._pool(torch.zeros(1, 4, dtype=torch.int64), torch.tensor([0]))
     assert empty.count_nonzero() == 0
 
 
@@ -106,9 +106,7 @@ def test_attention_without_a_query_is_recency(dataset: Dataset) -> None:
     history, length = torch.tensor([[3, 9, 4], [7, 0, 0]]), torch.tensor([3, 1])
     assert network.recency is not None
     assert plain.recency is not None
-    torch.testing.assert_close(
-        network._pool(history, length, network.recency), plain._pool(history, length, plain.recency)
-    )
+    torch.testing.assert_close(network._pool(history, length), plain._pool(history, length))
 
 
 def test_the_context_of_a_request_reaches_the_user_tower(rich_dataset: Dataset) -> None:

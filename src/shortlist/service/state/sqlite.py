@@ -82,8 +82,9 @@ class SQLiteState:
         with self._translating():
             sqlite_file.prepare(self.path, wait_s=wait_s)
             self._identity = self._file_identity()
-            self._writer = sqlite_file.opened(self.path, wait_s=0)  # it waits by itself
+            self._writer = sqlite_file.opened(self.path, wait_s=wait_s)
             self._writer.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
+            self._writer.execute("PRAGMA busy_timeout = 0")  # from here on it waits by itself: see _begin
 
     def append_events(self, events: Sequence[StoredEvent]) -> Appended:
         """Store events durably, in one transaction with those of other threads that wait; how many, and how many were known."""
