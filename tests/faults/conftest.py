@@ -80,4 +80,4 @@ def service(bundles: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
         service.limit_memory(4 * 2**30)
         yield service
         assert service.exit_code is None
-        assert service.failures() == []
+        assert not service.failures(), "\n".join(service.failures())

@@ -48,18 +48,31 @@ class Client:
     def send(self, method: str, path: str, data: bytes | None) -> Answered:
         """The same to a body of any bytes."""
         try:
-            self._connection.request(method, path, data)
-            response = self._connection.getresponse()
-            content = response.read()
+            self.begin(method, path, data)
+            return self.end()
         except BaseException:
             self._connection.close()
             raise
+
+    def begin(self, method: str, path: str, data: bytes | None) -> None:
+        """Send a request."""
+        self._connection.request(method, path, data)
+
+    def end(self) -> Answered:
+        """Wait for its answer."""
+        response = self._connection.getresponse()
+        content = response.read()
         is_json = response.headers.get("content-type", "") == "application/json"
         return response.status, json.loads(content) if is_json else content.decode()
 
     def post(self, path: str, body: Any = None) -> Answered:
         """The answer to a POST."""
         return self.ask("POST", path, body)
+
+    def connect(self) -> None:
+        """Be let in, if this is not yet so."""
+        if self._connection.sock is None:
+            self._connection.connect()
 
     def close(self) -> None:
         """Close the connection."""
@@ -150,7 +163,7 @@ class Service:
     def failures(self) -> list[str]:
         """Lines of its log that are mistakes of ours."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        return [line[:2_000] for line in lines if '"traceback"' in line or "Traceback" in line]
+        return [line[-1_500:] for line in lines if '"traceback"' in line or "Traceback" in line]
 
 
 def _serve(arguments: list[str], log: str) -> None:

@@ -19,6 +19,7 @@ from shortlist.service.looking import looking_routes
 from shortlist.service.openapi import document
 from shortlist.service.requests import HANDLED, Endpoint, on_error, respond
 from shortlist.service.settings import ServiceSettings
+from shortlist.service.stopping import Stopping
 
 # Who may ask what the page asks.
 _LOOKING: dict[str, Right | None] = {
@@ -78,18 +79,21 @@ def application(desk: Desk) -> Starlette:
         for route in looking
     ]
 
+    stopping = Stopping()
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         desk.open()
         try:
-            yield
+            with stopping.heeded():
+                yield
         finally:
             desk.close()
 
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(Envelope, metrics=desk.metrics)],
+        middleware=[Middleware(Envelope, metrics=desk.metrics, stopping=stopping)],
         exception_handlers=dict.fromkeys(HANDLED, on_error),
     )
     app.state.desk = desk

@@ -12,13 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shortlist.errors import RequestError
 from shortlist.service.access import Tokens
 from shortlist.service.answering import Answering, Asked, as_rows
 from shortlist.service.generation import Generation
 from shortlist.service.items import rows_of
 from shortlist.service.lanes import FastLane, SlowLane
 from shortlist.service.messages import (
+    MOST_ITEMS,
     EventsRequest,
     EventsResponse,
     ItemsRequest,
@@ -34,7 +34,7 @@ from shortlist.service.messages import (
 )
 from shortlist.service.metrics import Metrics
 from shortlist.service.recent import Clock, RecentEvents
-from shortlist.service.requests import Wanted, read, respond
+from shortlist.service.requests import Wanted, count, read, respond
 from shortlist.service.serving import Serving
 from shortlist.service.settings import MOST_BYTES, ServiceSettings
 from shortlist.service.state import StoredEvent, open_state
@@ -108,14 +108,12 @@ class Desk:
 
     async def similar(self, request: Request) -> Response:
         """GET /items/{item_id}/similar."""
-        given = request.query_params.get("k", "10")
-        if not given.isdecimal() or not 1 <= int(given) <= 500:
-            raise RequestError(f"k is {given[:20]!r}. It is a whole number from 1 to 500.")
+        k = count(request, "k", default=10, most=MOST_ITEMS)
         item, generation = request.path_params["item_id"], self.serving.current
         recommender = generation.recommender
         if item not in recommender.dataset.encoders.items:
             raise HTTPException(404, f"The catalogue has no item {item[:100]!r}.")
-        frame = await self.slow.do(partial(recommender.similar_items, item, k=int(given)))
+        frame = await self.slow.do(partial(recommender.similar_items, item, k=k))
         ids, scores = frame["item_id"].to_list(), frame["score"].to_list()
         rows = zip(ids, scores, range(1, len(ids) + 1), recommender.titles(ids), strict=True)
         return respond(SimilarResponse(item, [RankedItem(*row) for row in rows], generation.versions))

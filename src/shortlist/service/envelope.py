@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shortlist.service.metrics import Metrics
 from shortlist.service.requests import on_error
+from shortlist.service.stopping import Stopping
 
 log = logging.getLogger("shortlist.service.requests")
 
@@ -22,8 +23,8 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 class Envelope:
     """The application within it finds the id as ``request.state.request_id``, and says who asks as ``state.bearer``."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, stopping: Stopping) -> None:
+        self._app, self._metrics, self._stopping = app, metrics, stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
@@ -42,6 +43,8 @@ class Envelope:
             if message["type"] == "http.response.start":
                 status, is_begun = message["status"], True
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                if self._stopping.has_begun:
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:

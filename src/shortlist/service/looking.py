@@ -18,7 +18,7 @@ from shortlist.service.page.files import page_files
 from shortlist.service.page.finding import Finder
 from shortlist.service.page.messages import ExplainRequest, KnownItem, KnownUser
 from shortlist.service.page.pictures import picture
-from shortlist.service.requests import read, respond
+from shortlist.service.requests import count, read, respond
 from shortlist.service.settings import MOST_BYTES
 from shortlist.vocabulary import Id
 
@@ -81,7 +81,7 @@ def looking_routes(
         return respond(await run(lambda: _found_users(serving.recommender, finder, request)))
 
     async def history(request: Request) -> Response:
-        user_id, limit = request.path_params["user_id"], _limit(request, 50)
+        user_id, limit = request.path_params["user_id"], count(request, "limit", default=50, most=MOST_FOUND)
         return respond(await run(lambda: past_events(serving.recommender, user_id, recent=fresh(user_id), limit=limit)))
 
     async def image(request: Request) -> Response:
@@ -124,13 +124,15 @@ def _found_items(recommender: Recommender, finder: Finder, request: Request) -> 
     if named:
         indices = [index for index in recommender.dataset.encoders.items.encode(named).tolist() if index]
     else:
-        indices = finder.items(recommender, _search(request), limit=_limit(request, 20))
+        indices = finder.items(
+            recommender, _search(request), limit=count(request, "limit", default=20, most=MOST_FOUND)
+        )
     return known_items(recommender, indices)
 
 
 def _found_users(recommender: Recommender, finder: Finder, request: Request) -> list[KnownUser]:
     dataset = recommender.dataset
-    rows = finder.users(recommender, _search(request), limit=_limit(request, 20))
+    rows = finder.users(recommender, _search(request), limit=count(request, "limit", default=20, most=MOST_FOUND))
     ids = dataset.encoders.users.decode(rows).tolist()
     return [KnownUser(user, events) for user, events in zip(ids, dataset.events.lengths[rows].tolist(), strict=True)]
 
@@ -140,10 +142,3 @@ def _search(request: Request) -> str:
     if len(text) > MOST_LETTERS:
         raise RequestError(f"search has {len(text)} letters; at most {MOST_LETTERS} are looked for.")
     return text
-
-
-def _limit(request: Request, default: int) -> int:
-    text = request.query_params.get("limit", str(default))
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_FOUND:
-        raise RequestError(f"limit is {text!r}. It is a whole number from 1 to {MOST_FOUND}.")
-    return int(text)

@@ -12,12 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from shortlist.errors import BundleError, ShortlistError, StateError, StateFull
+from shortlist.errors import BundleError, RequestError, ShortlistError, StateError, StateFull
 from shortlist.service.lanes import Busy, Late
 from shortlist.service.messages import ErrorResponse
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Wanted = TypeVar("Wanted")
+
+_DIGITS = 20  # of a number that may be one
 
 _encoder = msgspec.json.Encoder()
 
@@ -30,8 +32,8 @@ async def read(
     ``empty`` is what a body without content stands for.
     """
     stated = request.headers.get("content-length", "")
-    if stated.isdecimal() and int(stated) > most_bytes:
-        raise HTTPException(413, f"The body has {stated} bytes; at most {most_bytes} are read.")
+    if stated.isdecimal() and (len(stated) > _DIGITS or int(stated) > most_bytes):
+        raise HTTPException(413, f"The body has {stated[:_DIGITS]} bytes; at most {most_bytes} are read.")
     try:
         async with asyncio.timeout(timeout_s):
             parts, size = [], 0
@@ -50,6 +52,14 @@ async def read(
         raise HTTPException(400, f"The body cannot be read: {error}.") from error
 
 
+def count(request: Request, name: str, *, default: int, most: int) -> int:
+    """The whole number from 1 to ``most`` that the query string has under ``name``."""
+    given = request.query_params.get(name, str(default))
+    if not given.isdecimal() or len(given) > _DIGITS or not 1 <= int(given) <= most:
+        raise RequestError(f"{name} is {given[:_DIGITS]!r}. It is a whole number from 1 to {most}.")
+    return int(given)
+
+
 def respond(values: object, status: int = 200) -> Response:
     """An answer in JSON."""
     return Response(_encoder.encode(values), status, media_type="application/json")
@@ -59,6 +69,8 @@ def on_error(request: Request, error: Exception) -> Response:
     """What a client is told of an error; of ours, only that there was one."""
     status, message = _told(error)
     headers = {"retry-after": "1"} if status in (429, 503) else {}
+    if status in (408, 413):  # the rest of the body is not waited for
+        headers["connection"] = "close"
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     found = ErrorResponse(message, request.state.request_id)

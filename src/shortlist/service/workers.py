@@ -31,6 +31,8 @@ log = logging.getLogger("shortlist.service")
 
 _SETTINGS = "SHORTLIST_SERVICE"  # the variable by which a worker process is told them
 _STARTED, _FAILED = "started", "failed"  # files by which it says how its start went
+_SILENT_S = 30  # a worker that says nothing for so long is ended; on a busy machine a start takes a while
+_CONNECTIONS = 65_536
 _PAUSE_S = 2.0  # between tries to start a worker anew
 
 
@@ -44,6 +46,8 @@ def serve(settings: ServiceSettings) -> None:
     from shortlist.service.generation import newest
 
     newest(settings.bundle)
+    _take_connections()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # whatever it does then: to be told to stop is no failure
     with _held(settings.own_folder), closing(_listener(settings)) as listener:
         open_state(settings.state_url).close()
         log_to_stderr(settings.log_level)
@@ -110,6 +114,8 @@ def _serve_together(settings: ServiceSettings, listener: socket.socket) -> None:
 def _config(settings: ServiceSettings, app: Starlette | str) -> Config:
     from uvicorn import Config
 
+    from shortlist.service.connections import Connection
+
     return Config(
         app,
         factory=isinstance(app, str),
@@ -119,8 +125,21 @@ def _config(settings: ServiceSettings, app: Starlette | str) -> Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        http=Connection,
         timeout_graceful_shutdown=settings.stop_timeout_s,
+        timeout_worker_healthcheck=_SILENT_S,
     )
+
+
+def _take_connections() -> None:
+    """Allow this process as many connections as the system lets it, of which it begins with a few."""
+    if sys.platform != "win32":
+        import resource
+
+        now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _CONNECTIONS if most == resource.RLIM_INFINITY else min(most, _CONNECTIONS)
+        if now != resource.RLIM_INFINITY and now < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 @contextmanager
