@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 import shortlist as sl
 from shortlist.contracts import ModelSettings
+from shortlist.service import ServiceSettings
 from shortlist.service.app import create_app
 
 CIRCLE = 24  # items; whoever is at one goes on to the next
@@ -39,7 +40,7 @@ def _fit(name: str, sessions: sl.Dataset) -> sl.Model:
 def test_recommendations_follow_a_session_as_it_grows(name: str, sessions: sl.Dataset, tmp_path: Path) -> None:
     recommender = sl.Recommender(_fit(name, sessions))
     recommender.save(tmp_path / "bundle")
-    client = TestClient(create_app(sl.load(tmp_path / "bundle")))
+    client = TestClient(create_app(ServiceSettings(bundle=tmp_path / "bundle")))
     session: list[dict[str, str]] = []
     for here in (3, 4, 11, 12, 12, 3):
         session.append({"item_id": f"i{here:02d}"})
