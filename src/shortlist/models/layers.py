@@ -154,9 +154,7 @@ class Table(nn.Module):
         if is_traced():  # ONNX has no bags
             return torch.bmm(weights[:, None], self.lookup(ids)).squeeze(1)
         table: Tensor = self.embedding.weight
-        if self.embedding.added is not None and bool(
-            (ids >= len(table)).any()
-        ):  # those at hand as a table of their own
+        if self.embedding.added is not None and bool((ids >= len(table)).any()):  # those at hand as an own table
             distinct, places = torch.unique(torch.cat((ids.new_zeros(1), ids.flatten())), return_inverse=True)
             table, ids = self.lookup(distinct), places[1:].view(ids.shape)
         return nn.functional.embedding_bag(
