@@ -268,10 +268,11 @@ class Recommender:
     def ages(self) -> dict[str, float | None]:
         """Seconds since the model was trained, since the index was last refreshed, and since the newest stored event.
 
-        None where that is not known: of bundles of an older format, and of events without times.
+        None where that is not known: of bundles of an older format, and of events without times. What lies ahead, by a clock
+        that goes wrong, is 0 seconds old.
         """
         now, moments = time.time(), {"model": self.made.trained, "index": self.made.indexed, "events": self._newest}
-        return {name: None if moment is None else now - moment for name, moment in moments.items()}
+        return {name: None if moment is None else max(0.0, now - moment) for name, moment in moments.items()}
 
     @cached_property
     def _newest(self) -> float | None:

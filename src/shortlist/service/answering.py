@@ -94,7 +94,9 @@ class Answering:
 
     def _ask(self, generation: Generation, message: RecommendRequest) -> tuple[Ask, list[str]]:
         recent, is_there = self.recent.of(generation, message.user_id)
-        now = self.now() if any(event.timestamp is None for event in message.events) else 0
+        now = 0
+        if any(event.timestamp is None for event in message.events):  # they have just been, after all that is stored
+            now = max(self.now(), max((moment for _, moment in recent), default=0))
         stated = [(event.item_id, now if event.timestamp is None else event.timestamp) for event in message.events]
         ask = Ask(
             user=message.user_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator, Sequence
 
 from shortlist.errors import StateError
 from shortlist.service.generation import Generation
@@ -48,7 +49,9 @@ def _unknown(generation: Generation, user: Id, stored: list[StoredEvent]) -> lis
     """
     recommender = generation.recommender
     dataset = recommender.dataset
-    found: list[tuple[Id, int]] = [(event.item_id, event.timestamp or int(event.received)) for event in stored]
+    found: list[tuple[Id, int]] = [
+        (event.item_id, moment) for event, moment in zip(stored, _moments(stored), strict=True)
+    ]
     index = int(dataset.encoders.users.encode([user])[0])
     first, last = dataset.events.offsets[index : index + 2].tolist()
     if first == last:
@@ -58,7 +61,19 @@ def _unknown(generation: Generation, user: Id, stored: list[StoredEvent]) -> lis
         return [pair for pair, event in zip(found, stored, strict=True) if event.received > trained]
     known = set(zip(dataset.events.items[first:last].tolist(), dataset.events.times[first:last].tolist(), strict=True))
     indices = dataset.encoders.items.encode([item for item, _ in found]).tolist()
-    return [pair for pair, place in zip(found, indices, strict=True) if (place, pair[1]) not in known]
+    stated = [int(event.received) if event.timestamp is None else event.timestamp for event in stored]
+    return [pair for pair, *own in zip(found, indices, stated, strict=True) if tuple(own) not in known]
+
+
+def _moments(stored: Sequence[StoredEvent]) -> Iterator[int]:
+    """When each event was. What came without a time was when it was stored, and never before what was stored earlier.
+
+    So it is the latest, also where the machine's clock has been put back since.
+    """
+    last = 0
+    for event in stored:
+        last = max(last, int(event.received))
+        yield last if event.timestamp in (None, int(event.received)) else event.timestamp
 
 
 class Clock:
