@@ -1,4 +1,4 @@
-"""The building blocks that several networks share: id tables, feature embeddings, perceptrons."""
+"""The building blocks that several networks share: id tables, perceptrons, and what evidence adds."""
 
 from __future__ import annotations
 
