@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from shortlist.contracts import Catalogue, Examples, Features, Ragged, Requests
 from shortlist.models.crosses import Crosses
 from shortlist.models.dense_fields import DenseFields
+from shortlist.models.feature_embedding import bags
 from shortlist.models.item_features import ItemFeatures, ItemRows, ItemsInTable, Kept
-from shortlist.models.layers import Embedding, bags
+from shortlist.models.layers import Embedding
 from shortlist.models.more import More, Place
 from shortlist.models.tracing import is_traced
 

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from shortlist.contracts import Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError, check_choices, check_ranges
 from shortlist.models import losses
+from shortlist.models.feature_embedding import FeatureEmbedding
 from shortlist.models.item_features import ItemFeatures
-from shortlist.models.layers import FeatureEmbedding, Table, mlp
+from shortlist.models.layers import Table, mlp
 from shortlist.models.more import More, Place
 
 Pooling = Literal["recency", "attention"]
