@@ -144,6 +144,10 @@ def one_thread() -> Iterator[None]:
     faiss.omp_set_num_threads(before[1])
 
 
+# Where there is such a program, a server does not outlive tests that are killed.
+_ENDING_WITH_US = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
+
+
 class RedisServer:
     """A Redis or Valkey server on a port and in a folder of its own, durable, which can be killed and started again."""
 
@@ -161,7 +165,10 @@ class RedisServer:
         place = ("--port", str(self.port), "--bind", "127.0.0.1")
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [self.program, *place, *usual, *settings], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*_ENDING_WITH_US, self.program, *place, *usual, *settings],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         until = time.monotonic() + 20
         while not self._answers():

@@ -438,7 +438,7 @@ def test_processes_that_make_and_open_and_close_the_same_store_at_once_share_it(
 
 def test_redis_that_is_killed_is_unavailable_and_works_again_when_it_is_back(make_redis: Callable[[], Any]) -> None:
     server = make_redis()
-    state = RedisState(server.url)  # before there is one
+    state = RedisState(server.url, wait_s=20, read_wait_s=20)  # before there is one
     with pytest.raises(StateUnavailable, match="cannot be reached"):
         state.append_events([event("early")])
     server.start()
@@ -470,14 +470,14 @@ def test_redis_that_is_killed_is_unavailable_and_works_again_when_it_is_back(mak
 def test_redis_that_hangs_is_unavailable_soon_and_holds_nobody_up_twice(make_redis: Callable[[], Any]) -> None:
     server = make_redis()
     server.start()
-    state = RedisState(server.url, wait_s=0.3)
+    state = RedisState(server.url, wait_s=20, read_wait_s=1.0)
     state.append_events([event("a")])
     server.end(signal.SIGSTOP)
     try:
         begun = time.monotonic()
         with pytest.raises(StateUnavailable, match="does not answer in time"):
             ids(state)
-        assert time.monotonic() - begun < 1.5
+        assert time.monotonic() - begun < 3
         begun = time.monotonic()
         for _ in range(100):
             with pytest.raises(StateUnavailable, match="did not answer in time just now"):

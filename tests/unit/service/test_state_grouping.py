@@ -34,18 +34,30 @@ def events(*names: str) -> list[StoredEvent]:
 
 
 class Caller(threading.Thread):
-    """Appends in a thread of its own; started ones wait in the order in which they were started."""
+    """Appends in a thread of its own; when this is made, the call is being written, or waits because another is."""
 
     def __init__(self, grouping: Grouping, *names: str) -> None:
-        super().__init__()
-        self.grouping, self.names = grouping, names
+        super().__init__(daemon=True)
+        self.grouping, self.events = grouping, events(*names)
         self.outcome: Appended | BaseException | None = None
+        others_write = grouping._is_writing
         self.start()
-        time.sleep(0.05)
+        until = time.monotonic() + 10
+        while not (self.is_being_written() or (others_write and self.waits())):
+            assert time.monotonic() < until
+            time.sleep(0.001)
+
+    def is_being_written(self) -> bool:
+        write = self.grouping._write
+        assert isinstance(write, Slow)
+        return any(self.events[0].event_id in group for group in write.groups)
+
+    def waits(self) -> bool:
+        return any(call.events is self.events for call in tuple(self.grouping._waiting))
 
     def run(self) -> None:
         try:
-            self.outcome = self.grouping.append(events(*self.names))
+            self.outcome = self.grouping.append(self.events)
         except BaseException as error:
             self.outcome = error
 
@@ -76,8 +88,8 @@ def test_who_waits_is_written_with_the_next_and_each_gets_its_own_outcome() -> N
 def test_a_group_does_not_grow_beyond_bounds_and_the_rest_comes_next() -> None:
     write = Slow()
     grouping = Grouping(write)
-    many = [f"m{number}" for number in range(1_500)]
-    callers = [Caller(grouping, "a"), Caller(grouping, *many), Caller(grouping, *many), Caller(grouping, "z")]
+    many = [[f"{name}{number}" for number in range(1_500)] for name in "mn"]
+    callers = [Caller(grouping, "a"), Caller(grouping, *many[0]), Caller(grouping, *many[1]), Caller(grouping, "z")]
     write.may_go_on.release(3)
     assert outcomes(callers) == [Appended(1, 1), Appended(1_500, 2), Appended(1_500, 3), Appended(1, 3)]
 
@@ -98,12 +110,16 @@ def test_an_error_is_told_to_all_of_the_group_and_the_next_group_is_written() ->
     callers += [Caller(grouping, "b"), Caller(grouping, "c")]
     write.may_go_on.release()
     callers[0].join(timeout=10)
+    until = time.monotonic() + 10
+    while write.groups != [["a"], ["b", "c"]]:  # now the second group is complete
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    late = Caller(grouping, "d")
     write.may_go_on.release()
     told = outcomes(callers)
     assert [(type(error), str(error)) for error in told] == [(StateFull, "no room")] * 3
     assert len({id(error) for error in told}) == 3
     write.error = None
-    late = Caller(grouping, "d")
     write.may_go_on.release()
     assert outcomes([late]) == [Appended(1, 3)]
 
