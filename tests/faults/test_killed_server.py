@@ -86,7 +86,7 @@ def test_a_service_that_is_killed_while_it_stores_events_has_all_that_it_acknowl
     service.start()
     try:  # and what is stored is answered with
         user = writing.acknowledged[0][-1][0]
-        met = {f"i{number:04d}" for number, (owner, _) in enumerate(writing.acknowledged[0]) if owner == user}
+        met = {f"i{number % EVENTS:04d}" for number, (owner, _) in enumerate(writing.acknowledged[0]) if owner == user}
         with contextlib.closing(Client(service.port)) as client:
             status, answer = client.post("/recommend", {"user_id": user, "k": 200})
         assert (status, answer["source"]) == (200, "session")

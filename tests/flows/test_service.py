@@ -63,8 +63,8 @@ def test_http_answers_equal_recommend(client: TestClient, recommender: Recommend
         items = recommender.dataset.encoders.items.decode(wanted.stages.ranked.items[0].numpy()).tolist()
         assert [item["item_id"] for item in answer.json()["items"]] == items
         assert [item["score"] for item in answer.json()["items"]] == pytest.approx(
-            wanted.stages.ranked.scores[0].tolist()
-        )
+            wanted.stages.ranked.scores[0].tolist(), rel=1e-4, abs=1e-4
+        )  # the service may compute in ONNX Runtime
         assert answer.json()["source"] == wanted.sources[0]
 
 
