@@ -60,6 +60,9 @@ def _training(batch_size: int, optimizer: Any, learning_rate: float, precision: 
 CONTENDERS = {
     "NeuMF, 8192": Contender("ml-1m", sl.NeuMF(), _training(8192, "adam", 1e-3, "float32")),
     "NeuMF, 256": Contender("ml-1m", sl.NeuMF(), _training(256, "adam", 1e-3, "float32")),
+    "TwoTower, ids, in-batch": Contender(
+        "ml-1m", sl.TwoTower(hidden=(128, 64), history=0, negatives=0), _training(4096, "adam", 1e-3)
+    ),
     "DeepFM, clicks": Contender(
         "clicks", sl.DeepFM(embedding_dim=16, sparse=True, init_std=0.01), _training(4096, "rowwise_adagrad", 0.02)
     ),
@@ -135,7 +138,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--clicks", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="", help="only our measurements whose name holds this; nothing is written")
+    parser.add_argument("--only", default="", help="only our measurements whose name holds this: they join the file's")
     parser.add_argument("--peer", action="append", default=[], help="a command that ends with a line of JSON")
     parser.add_argument("--export", type=Path, help="only write the encoded rows for peers to this folder")
     arguments = parser.parse_args()
@@ -159,8 +162,6 @@ def main() -> None:
                 sys.exit(f"The peer failed: {command}\n{done.stderr[-2000:]}")
             rounds[command].append(json.loads(done.stdout.strip().splitlines()[-1]))
             print("peer", rounds[command][-1], flush=True)
-    if arguments.only:
-        return
     settings = {name: {"model": repr(each.settings), "training": repr(each.training)} for name, each in chosen.items()}
     result = {
         "machine": facts() | {"threads": torch.get_num_threads()},
@@ -169,7 +170,16 @@ def main() -> None:
     }
     if arguments.clicks:
         result["clicks"] = json.loads((arguments.clicks / "truth.json").read_text())
+    if arguments.only:
+        before = json.loads(RESULTS.read_text())
+        mine = [_named(each) for each in result["peers"]]
+        others = [each for each in before["peers"] if _named(each) not in mine]
+        result = before | {"ours": before["ours"] | result["ours"], "peers": [*others, *result["peers"]]}
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def _named(peer: dict[str, Any]) -> str:
+    return json.dumps([peer["peer"], peer.get("data"), peer["settings"]])
 
 
 def _median(found: list[dict[str, Any]]) -> dict[str, Any]:

@@ -218,7 +218,7 @@ class Funnel:
         # Where nothing is known of the user, a ranker of a retriever's candidates has nothing to say of popular items.
         if not bool(served.all()):
             scores = torch.where(served[:, None], scores, candidates.scores)
-        return replace(candidates.reorder(scores, k), evidence=None)
+        return Candidates(candidates.items, candidates.scores).reorder(scores, k)
 
     def _selected(self, selection: Selection, ranked: Candidates, k: int) -> Candidates:
         """The last step: ``k`` of the ranked ones, not too much alike."""

@@ -133,6 +133,22 @@ def test_a_worker_that_dies_is_replaced_and_two_are_stopped_as_one_is(
     assert service.failures() == []
 
 
+def test_workers_whose_first_process_is_killed_end_and_leave_the_port(
+    bundles: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with running(bundles[0], tmp_path, "--workers", "2", "--log-level", "info", is_forked=False) as service:
+        until = time.monotonic() + START_S
+        while len(workers(service)) < 2:
+            assert time.monotonic() < until, service.told()
+            time.sleep(0.05)
+        service.kill()
+        while any(Path(f"/proc/{worker}").exists() for worker in workers(service)):
+            assert time.monotonic() < until, service.told()
+            time.sleep(0.05)
+        service.start()  # on the same port, with the same folder
+        assert service.failures() == []
+
+
 def workers(service: Service) -> list[int]:
     """The processes that have begun to answer, as the log names them."""
     lines = service.log.read_text().splitlines()

@@ -13,6 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import shortlist as sl
+from shortlist.errors import BundleError
 from shortlist.service import ServiceSettings
 from shortlist.service.app import create_app
 from shortlist.service.generation import version_of
@@ -132,6 +133,25 @@ def test_a_bundle_that_cannot_be_served_is_refused_and_the_old_one_goes_on(
     assert answer.status_code == 409, answer.text
     assert str(bad) in answer.json()["error"]
     assert _answer(client) == before
+
+
+def test_where_the_newest_bundle_is_damaged_the_one_before_it_is_served_from_the_start(
+    served: ServiceSettings, bundles: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = served.bundle / "two"
+    shutil.copytree(bundles[1], damaged)
+    (damaged / "bundle.json").touch()
+    weights = (damaged / "model.safetensors").read_bytes()
+    (damaged / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    with caplog.at_level("ERROR", "shortlist.service"), TestClient(create_app(served)) as client:
+        assert _answer(client)[0] == version_of(bundles[0])
+        assert "shortlist_refused_bundles 1.0" in client.get("/metrics").text
+    (said,) = (record for record in caplog.records if record.message == "a newer bundle cannot be loaded")
+    assert str(damaged) in said.__dict__["why"]
+    assert said.__dict__["instead"] == str(served.bundle / "one")
+    (served.bundle / "one" / "bundle.json").unlink()  # and where no other is left, it is said why
+    with pytest.raises(BundleError, match="two/model.safetensors is not what the bundle was written with"):
+        create_app(replace(served, folder=served.own_folder / "new"))
 
 
 def test_a_watched_folder_brings_newer_bundles_and_what_was_rolled_back_stays_out(

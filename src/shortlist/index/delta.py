@@ -168,7 +168,7 @@ class Overlay:
             return self._search_group(queries, k, filter, among, fetch=k, exclude=None)
         # Requests are searched with those that exclude about as many items, so that one long list slows only itself.
         exclude = self.main.find(filter.exclude)  # (B, X)
-        known = (exclude < len(self.main.items)).sum(1).tolist()
+        known = np.count_nonzero(exclude.numpy() < len(self.main.items), axis=1).tolist()
         extra = [1 << (count - 1).bit_length() if count else 0 for count in known]  # the next power of 2
         groups = sorted(set(extra))
         if len(groups) == 1:
@@ -202,21 +202,27 @@ class Overlay:
         if is_filtered and num_open <= _SCATTERED * self.searcher.effort(fetch, share=share):
             return self.main.search(queries, k, filter)
         scores, rows = self.searcher.nearest(queries, fetch, among=among)
-        if exclude is None and fetch == k and rows.numpy()[:, -1].min() >= 0:
-            return Candidates(self.main.items[rows], scores)
         if exclude is not None:
-            scores = scores.masked_fill(contains(exclude, rows), -torch.inf)
-            scores, kept = torch.topk(scores, min(k, fetch), dim=1)
-            rows = rows.gather(1, kept)
-            if kept.shape[1] == k and scores.numpy()[:, -1].min() > -np.inf:
-                return Candidates(self.main.items[rows], scores)
-        found = candidates(self.main.items[rows], scores, k)  # row -1 is an empty slot, whatever item it reads
+            scores, rows = _without(exclude, scores, rows)
+        scores, rows = scores[:, :k], rows[:, :k]
+        if scores.shape[1] == k and scores.numpy()[:, -1].min() > -np.inf:
+            return Candidates(self.main.items_at(rows), scores)
+        found = candidates(self.main.items_at(rows), scores, k)  # row -1 is an empty slot, whatever item it reads
         short = scores[:, min(k, num_open) - 1] == -torch.inf
         if bool(short.any()):
             again = short.nonzero().squeeze(1)
             exact = self.main.search(queries[again], k, filter.take(again))
             found.items[again], found.scores[again] = exact.items, exact.scores
         return found
+
+
+def _without(exclude: Tensor, scores: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The scores and rows (B, w), best first, with those that are in the lists (B, X) put last, their score -inf."""
+    met = contains(exclude, rows)
+    if not bool(met.any()):
+        return scores, rows
+    scores, order = torch.topk(scores.masked_fill(met, -torch.inf), scores.shape[1], dim=1)
+    return scores, rows.gather(1, order)
 
 
 def nothing(queries: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -103,6 +103,10 @@ class Table:
         """Which of ``items`` (any shape) can be answered."""
         return self.find(items) < len(self.items)
 
+    def items_at(self, rows: Tensor) -> Tensor:
+        """The item of each of ``rows`` (any shape), which are none that was removed; row -1 has any."""
+        return self.items[rows] if self.first is None else rows + self.first
+
     def vectors_of(self, items: Tensor) -> Tensor:
         """The vectors (N, D) of ``items`` (N,) that are here."""
         return self.vectors[self.find(items)]

@@ -63,8 +63,8 @@ def application(desk: Desk) -> Starlette:
         ("POST", "/admin/reload", desk.reload, "admin"),
         ("POST", "/admin/rollback", desk.rollback, "admin"),
     ]
-    routes = [_route(desk, method, path, endpoint, None) for method, path, endpoint in open_to_all]
-    routes += [_route(desk, method, path, endpoint, right) for method, path, endpoint, right in guarded]
+    routes = [_route(desk, method, path, endpoint, right) for method, path, endpoint, right in guarded]
+    routes += [_route(desk, method, path, endpoint, None) for method, path, endpoint in open_to_all]
 
     looking = looking_routes(
         desk.serving,
@@ -93,7 +93,14 @@ def application(desk: Desk) -> Starlette:
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(Envelope, metrics=desk.metrics, stopping=stopping)],
+        middleware=[
+            Middleware(
+                Envelope,
+                metrics=desk.metrics,
+                stopping=stopping,
+                full={("POST", "/recommend"): lambda: desk.fast.is_full},
+            )
+        ],
         exception_handlers=dict.fromkeys(HANDLED, on_error),
     )
     app.state.desk = desk

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from uvicorn.config import Config
@@ -23,6 +23,37 @@ if TYPE_CHECKING:
 WHOLE_S = 10.0  # for a request from its beginning to its end, and for a client to take what is sent
 MOST_HEAD = 64 * 1024  # bytes of a request's line and headers
 MOST_AHEAD = 16  # requests that a client sends before it has the answer to the one before them
+
+
+class _Joining:
+    """A transport that sends the head of an answer together with the beginning of its body.
+
+    uvicorn writes them one after the other, and each write is a call of the system and wakes the client.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop, self._head = transport, loop, b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send ``data``, a head with what is written next."""
+        if not self._head and data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self._send_head)  # where no body comes at once
+        else:
+            head, self._head = self._head, b""
+            self._transport.write(head + data)
+
+    def close(self) -> None:
+        """Close it when all is sent."""
+        self._send_head()
+        self._transport.close()
+
+    def _send_head(self) -> None:
+        if self._head and not self._transport.is_closing():
+            self.write(b"")
 
 
 class Connection(HttpToolsProtocol):
@@ -44,7 +75,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", _Joining(transport, self.loop)))
         self._wait = self.loop.call_later(WHOLE_S, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:

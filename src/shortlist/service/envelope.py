@@ -6,11 +6,13 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shortlist.service.lanes import Busy
 from shortlist.service.metrics import Metrics
 from shortlist.service.requests import on_error
 from shortlist.service.stopping import Stopping
@@ -23,8 +25,11 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 class Envelope:
     """The application within it finds the id as ``request.state.request_id``, and says who asks as ``state.bearer``."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, stopping: Stopping) -> None:
-        self._app, self._metrics, self._stopping = app, metrics, stopping
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, stopping: Stopping, full: Mapping[tuple[str, str], Callable[[], bool]]
+    ) -> None:
+        """``full`` says by method and path whether a request is told to come again before it is even read."""
+        self._app, self._metrics, self._stopping, self._full = app, metrics, stopping, full
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
@@ -47,8 +52,13 @@ class Envelope:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
+        is_full = self._full.get((scope["method"], scope["path"]))
         try:
-            await self._app(scope, receive, send_with_id)
+            if is_full is not None and is_full():
+                state["route"] = scope["path"]
+                await on_error(Request(scope), Busy())(scope, receive, send_with_id)
+            else:
+                await self._app(scope, receive, send_with_id)
         except Exception as error:
             log.exception("an answer failed", extra={"request_id": request_id})
             if is_begun:
@@ -61,7 +71,7 @@ class Envelope:
             self._metrics.seconds.labels(route).observe(seconds)
             if status == 429:
                 self._metrics.shed.inc()
-            if log.isEnabledFor(logging.INFO):
+            if status != 429 and log.isEnabledFor(logging.INFO):  # who has too much to do counts them, and that is all
                 log.info(
                     "request",
                     extra={

@@ -59,9 +59,14 @@ class FastLane(Generic[Asked, Answered]):
         """How many wait."""
         return len(self._waiting)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether too many wait already."""
+        return len(self._waiting) >= self._most_waiting
+
     async def ask(self, asked: Asked) -> Answered:
         """The answer, when its turn has come; :class:`Busy` where too many wait already."""
-        if len(self._waiting) >= self._most_waiting:
+        if self.is_full:
             raise Busy
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Answered] = loop.create_future()

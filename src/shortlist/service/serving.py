@@ -118,12 +118,32 @@ class Serving:
                     return load_generation(path)
             except BundleError as error:
                 log.warning("the bundle served last is not to be had", extra={"why": str(error)})
-        path, version = newest(self.settings.bundle, refused=self._refused())
-        generation = load_generation(path)
+        generation = self._newest_sound()
         try:
             self._say(generation, self._refused())
         except StateError as error:
             log.warning("what is served cannot be noted", extra={"why": str(error)})
+        return generation
+
+    def _newest_sound(self) -> Generation:
+        """The newest bundle that can be loaded: where that is an older one, the log and the metrics tell of the others."""
+        failed: dict[str, ShortlistError] = {}
+        while True:
+            try:
+                path, version = newest(self.settings.bundle, refused=(*self._refused(), *failed))
+            except BundleError as error:
+                raise next(iter(failed.values()), error) from None
+            if version in failed:  # no other was asked for
+                raise failed[version]
+            try:
+                generation = load_generation(path)
+                break
+            except ShortlistError as error:
+                failed[version] = error
+        for why in failed.values():
+            log.error("a newer bundle cannot be loaded", extra={"why": str(why), "instead": str(path)})
+        self._broken.update(failed)
+        self.refusals += len(failed)
         return generation
 
     def _load(self, path: Path, version: str) -> Generation:

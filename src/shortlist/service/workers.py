@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -32,7 +33,9 @@ log = logging.getLogger("shortlist.service")
 _SETTINGS = "SHORTLIST_SERVICE"  # the variable by which a worker process is told them
 _STARTED, _FAILED = "started", "failed"  # files by which it says how its start went
 _SILENT_S = 30  # a worker that says nothing for so long is ended; on a busy machine a start takes a while
+_IDLE_S = 75  # that a connection may wait for its next request: longer than proxies keep one (nginx 60 s), which else meet a closed one
 _CONNECTIONS = 65_536
+_LOOK_S = 0.5  # how often a worker looks whether the process above it is there
 _PAUSE_S = 2.0  # between tries to start a worker anew
 
 
@@ -61,6 +64,7 @@ def app_of_worker() -> Starlette:
     """
     from shortlist.service.metrics import SHARED, forget_ended
 
+    threading.Thread(target=_end_with, args=(os.getppid(),), name="shortlist-parent", daemon=True).start()
     settings = msgspec.json.decode(os.environ[_SETTINGS], type=ServiceSettings, dec_hook=_decoded)
     shared = Path(os.environ[SHARED])
     log_to_stderr(settings.log_level)
@@ -77,6 +81,13 @@ def app_of_worker() -> Starlette:
         sys.exit(1)
     (shared / _STARTED).touch()
     return app
+
+
+def _end_with(parent: int) -> None:
+    """Stop this worker when the process above it is gone: nobody would stop it else, and it has the port."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _serve_alone(settings: ServiceSettings, listener: socket.socket) -> None:
@@ -125,7 +136,9 @@ def _config(settings: ServiceSettings, app: Starlette | str) -> Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody is told from another by an address
         http=Connection,
+        timeout_keep_alive=_IDLE_S,
         timeout_graceful_shutdown=settings.stop_timeout_s,
         timeout_worker_healthcheck=_SILENT_S,
     )
