@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import random
-import statistics
 import threading
 import time
 from collections import Counter
@@ -17,10 +17,13 @@ from running import LONG, Client, running
 
 SECONDS = 600.0 if LONG else 8.0
 WARM_ROUNDS = 150 if LONG else 8  # requests of each kind, after which all that is bounded has been filled
+STORED = 250 if LONG else 0  # thousands of events: as many as SQLite's page cache, of 16 MiB, has room for
 RELOAD_S = 60.0 if LONG else 3.0
 GROWTH = 0.02  # of the memory of its own
 SHORT_GROWTH = 0.06  # in some seconds: what is freed is given back to the system late
 THREADS = 3
+STILL_S = 2.0  # a sleep that takes so much longer: the machine stood still, and time limits of both sides have passed
+FORGIVEN_S = 15.0  # after that
 USERS, OWN = 20, 30  # who have events, and items that come and go
 
 Asked = tuple[str, str, Any, set[int]]  # a method, a path, a body, and the statuses that are fine
@@ -71,8 +74,15 @@ def kinds(draw: random.Random) -> list[Callable[[], Asked]]:
 def test_the_memory_of_a_service_does_not_grow(
     bundles: tuple[Path, Path], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    counts, problems = Counter[str](), list[str]()
+    counts, problems, still = Counter[str](), list[tuple[float, str]](), list[float]()
     stopped = threading.Event()
+
+    def watch() -> None:
+        while not stopped.is_set():
+            begun = time.monotonic()
+            time.sleep(0.1)
+            if time.monotonic() > begun + STILL_S:
+                still.append(begun)
 
     def ask(number: int, rounds: Iterator[int]) -> None:
         draws = kinds(random.Random(number))
@@ -81,10 +91,20 @@ def test_the_memory_of_a_service_does_not_grow(
                 if stopped.is_set():
                     break
                 method, path, body, fine = draws[place % len(draws)]()
-                status, answer = client.ask(method, path, body)
+                try:
+                    found = client.ask(method, path, body)
+                except (OSError, http.client.HTTPException) as error:
+                    found = 0, repr(error)
                 counts[f"{method} {path.split('/')[1]}"] += 1
-                if status not in fine:
-                    problems.append(f"{method} {path} {body}: {status} {answer}")
+                if found[0] not in fine:
+                    problems.append((time.monotonic(), f"{method} {path} {body}: {found}"))
+
+    def fill() -> None:
+        draw = random.Random(0)
+        with closing(Client(service.port)) as client:
+            for _ in range(STORED):
+                found = [{"user_id": f"u{draw.randrange(USERS):04d}", "item_id": "i0001"} for _ in range(1_000)]
+                assert client.post("/events", {"events": found})[0] == 200
 
     def swap(number: int) -> None:
         with closing(Client(service.port)) as client:
@@ -96,6 +116,9 @@ def test_the_memory_of_a_service_does_not_grow(
         return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024
 
     with running(bundles[0], tmp_path, is_forked=False) as service:
+        watching = threading.Thread(target=watch)
+        watching.start()
+        fill()
         warming = [
             threading.Thread(target=ask, args=(number, iter(range(WARM_ROUNDS * 16)))) for number in range(THREADS)
         ]
@@ -119,14 +142,15 @@ def test_the_memory_of_a_service_does_not_grow(
                     swap(number := number + 1)
         finally:
             stopped.set()
-            for thread in asking:
+            for thread in (watching, *asking):
                 thread.join()
         assert service.failures() == []
-    tenth = max(1, len(samples) // 5)
-    before, after = statistics.median(samples[:tenth]), statistics.median(samples[-tenth:])
+    assert [what for when, what in problems if not any(0 <= when - each <= FORGIVEN_S for each in still)] == []
+    record_property("times_the_machine_stood_still", len(still))
+    part = max(1, len(samples) // 5)
+    before, after = min(samples[:part]), min(samples[-part:])  # what a reload takes besides comes and goes
     record_property("requests", counts.total())
     record_property("swaps", number)
     record_property("memory_mib", [round(each / 2**20, 1) for each in samples[:: max(1, len(samples) // 20)]])
     record_property("growth", round(after / before - 1, 4))
-    assert problems == []
     assert after / before - 1 <= (GROWTH if LONG else SHORT_GROWTH)
