@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from shortlist.config import from_dict, to_dict
@@ -26,18 +28,17 @@ from shortlist.contracts import ModelSettings
 from shortlist.data.dataset import Dataset
 from shortlist.data.encode import Encoders
 from shortlist.data.item_table import ItemTable
-from shortlist.errors import BundleError
+from shortlist.errors import BundleError, MissingExtraError
 from shortlist.files import replaced_folder
 from shortlist.index import AnyIndex
 from shortlist.models import AnyModel
 from shortlist.older_bundles import FORMAT, Contents, upgraded
-from shortlist.packing import dataset_tensors, event_tensors, events_from, feature_tables, features_from
+from shortlist.packing import check_dataset, dataset_tensors, event_tensors, events_from, feature_tables, features_from
 from shortlist.schema import Schema
 from shortlist.sealing import MANIFEST, checked_manifest, identity, listed, write_manifest
 from shortlist.tensor_files import read_tensors, write_tensors
 
 ITEM_TABLE = "item_table.parquet"
-NONSENSE = (LookupError, TypeError, ValueError, AttributeError, SafetensorError, pl.exceptions.PolarsError)
 LIBRARIES = ("shortlist", "torch", "numpy", "polars", "faiss-cpu", "scann", "annoy", "scikit-learn", "safetensors")
 
 
@@ -98,16 +99,27 @@ def read_bundle(path: str | Path) -> Bundle:
                 return bundle
 
 
-def _read(folder: Path) -> Bundle:
+@contextmanager
+def checked_contents(path: str | Path) -> Iterator[None]:
+    """Whatever goes wrong in the block, which makes something of the contents of the bundle ``path``, is a BundleError.
+
+    Who writes a bundle by hand can state right checksums for anything, and any library may stumble over it.
+    """
     try:
-        manifest = checked_manifest(folder)
-        return _assemble(folder, manifest)
-    except NONSENSE as error:
-        raise BundleError(
-            f"{folder} has a valid checksum and contents that make no sense ({error}). Write it anew."
-        ) from error
+        yield
+    except (BundleError, MissingExtraError):
+        raise
     except OSError as error:
-        raise BundleError(f"{folder} cannot be read ({error}). Restore the bundle.") from error
+        raise BundleError(f"{path} cannot be read ({error}). Restore the bundle.") from error
+    except (Exception, pl.exceptions.PanicException) as error:
+        raise BundleError(
+            f"{path} has a valid checksum and contents that make no sense ({type(error).__name__}: {error}). Write it anew."
+        ) from error
+
+
+def _read(folder: Path) -> Bundle:
+    with checked_contents(folder):
+        return _assemble(folder, checked_manifest(folder))
 
 
 def _fill(folder: Path, bundle: Bundle) -> None:
@@ -162,7 +174,7 @@ def _assemble(folder: Path, manifest: dict[str, Any]) -> Bundle:
         name: None if layout is None else features_from(layout, arrays, name)
         for name, layout in manifest["layouts"].items()
     }
-    schema, num_items = Schema.from_dict(manifest["schema"]), manifest["num_items"]
+    schema, num_items = msgspec.convert(manifest["schema"], Schema), manifest["num_items"]
     events = events_from(arrays, num_items, manifest["strict"])
     item_table = ItemTable.stored(folder / ITEM_TABLE) if ITEM_TABLE in manifest["files"] else None
     if item_table is not None and len(item_table) != num_items:
@@ -178,6 +190,7 @@ def _assemble(folder: Path, manifest: dict[str, Any]) -> Bundle:
         tuple(manifest["notes"]),
         item_table,
     )
+    check_dataset(dataset)
     held_out = None
     if "held_out" in tensors:
         later = tensors["held_out"]
@@ -185,6 +198,7 @@ def _assemble(folder: Path, manifest: dict[str, Any]) -> Bundle:
         context = None if layout is None else features_from(layout, later, "context")
         held = events_from(later, num_items, manifest["held_out_strict"])
         held_out = replace(dataset, events=held, target_start=later["target_start"], context=context)
+        check_dataset(held_out)
     parts = {
         name: Part(from_dict(stated["settings"], AnyModel, where=name), tensors[name], stated["facts"])
         for name, stated in manifest["parts"].items()

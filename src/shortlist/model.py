@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from shortlist.bundle import Bundle, Part, read_bundle, write_bundle
+from shortlist.bundle import Bundle, Part, checked_contents, read_bundle, write_bundle
 from shortlist.contracts import Candidates, Catalogue, ModelSettings, Ranker, Requests, Retriever
 from shortlist.data.batches import make_requests, own_events
 from shortlist.data.dataset import Dataset
@@ -121,7 +121,7 @@ class Model:
             network.eval(),
             dataset,
             catalogue,
-            TrainedUntil.of(dataset) if until is None else TrainedUntil(**until),
+            TrainedUntil.of(dataset) if until is None else msgspec.convert(until, TrainedUntil),
             None if training is None else msgspec.convert(training, Training),
             None if part.facts.get("log") is None else msgspec.convert(part.facts["log"], TrainingLog),
         )
@@ -136,8 +136,9 @@ class Model:
     @classmethod
     def load(cls, path: str | Path) -> Model:
         """The model that :meth:`save` wrote; of a whole recommender's folder its ranker, or without one its retriever."""
-        bundle = read_bundle(path)
-        return cls.from_part(bundle.parts.get("ranker", bundle.parts["model"]), bundle.dataset)
+        with checked_contents(path):
+            bundle = read_bundle(path)
+            return cls.from_part(bundle.parts.get("ranker", bundle.parts["model"]), bundle.dataset)
 
     def vectors(self) -> Tensor:
         """The vectors (I, D) of all items, by index from 1; only of a retriever."""

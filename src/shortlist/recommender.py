@@ -262,8 +262,8 @@ class Recommender:
     def from_bundle(cls, bundle: Bundle) -> Recommender:
         """The recommender that :meth:`save` wrote."""
         columns = ItemColumns(bundle.dataset)
-        funnel = funnel_from_bundle(bundle, columns.values)
-        return cls._of(funnel, bundle.dataset, bundle.held_out, Made(**bundle.facts["made"]), columns)
+        funnel, made = funnel_from_bundle(bundle, columns.values)
+        return cls._of(funnel, bundle.dataset, bundle.held_out, made, columns)
 
     def ages(self) -> dict[str, float | None]:
         """Seconds since the model was trained, since the index was last refreshed, and since the newest stored event.

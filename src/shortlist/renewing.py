@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from shortlist.bundle import read_bundle
+from shortlist.bundle import checked_contents, read_bundle
 from shortlist.contracts import Trainable
 from shortlist.data.dataset import Dataset
 from shortlist.data.grow import with_events
@@ -31,7 +31,9 @@ def refresh_bundle(
 
     The new version is written whole beside the old one and takes its place by a rename, or goes to ``out``.
     """
-    refreshed = Recommender.from_bundle(read_bundle(path)).refresh(items, remove=remove, format=format)
+    with checked_contents(path):
+        known = Recommender.from_bundle(read_bundle(path))
+    refreshed = known.refresh(items, remove=remove, format=format)
     refreshed.save(path if out is None else out)
     return refreshed
 

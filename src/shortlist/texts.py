@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from operator import methodcaller
@@ -14,6 +15,8 @@ import polars as pl
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+
+_AT_ONCE = 2**20  # bytes that are checked
 
 # UTF-8 and back; halves of characters, which a careless client may send and UTF-8 has not, come through as well.
 as_bytes: Callable[[str], bytes] = methodcaller("encode", "utf-8", "surrogatepass")
@@ -141,8 +144,16 @@ class Texts(Sequence[str]):
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Texts:
-        """The texts that :meth:`arrays` described."""
-        return cls(expected(arrays, "texts", np.uint8), expected(arrays, "offsets", np.int64))
+        """The texts that :meth:`arrays` described. What is not UTF-8 is a ValueError."""
+        texts = cls(expected(arrays, "texts", np.uint8), expected(arrays, "offsets", np.int64))
+        decoder = getincrementaldecoder("utf-8")("surrogatepass")
+        for start in range(0, len(texts.data), _AT_ONCE):
+            decoder.decode(texts.data[start : start + _AT_ONCE].tobytes())
+        decoder.decode(b"", final=True)
+        starts = texts.offsets[texts.offsets < len(texts.data)]
+        if (texts.data[starts] & 0xC0 == 0x80).any():
+            raise ValueError("a text begins within a character")
+        return texts
 
 
 def expected(arrays: Mapping[str, npt.NDArray[Any]], name: str, kind: type[np.generic]) -> npt.NDArray[Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from shortlist.bundle import read_bundle
+from shortlist.bundle import checked_contents, read_bundle
 from shortlist.config import DataConfig, RunConfig, Split
 from shortlist.contracts import ModelSettings, When
 from shortlist.data import (
@@ -211,7 +211,8 @@ def _kept_or_later(recommender: Recommender, events: Any) -> Dataset:
 
 def load(path: str | Path) -> Recommender:
     """The recommender saved as the folder ``path``."""
-    return Recommender.from_bundle(read_bundle(path))
+    with checked_contents(path):
+        return Recommender.from_bundle(read_bundle(path))
 
 
 def read_and_split(events: Any, config: DataConfig, *, items: Any = None, users: Any = None) -> Prepared:

@@ -16,7 +16,7 @@ import shortlist as sl
 from shortlist.data.synthetic import make_shop
 from shortlist.recommender import Recommender
 
-USERS, ITEMS = 1_000, 160
+USERS, ITEMS = 1_000, 300
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +47,10 @@ def recommender() -> Recommender:
     train, _, test = sl.split_last_out(dataset)
     once = sl.Training(epochs=1, patience=None, batch_size=1024)
     model = sl.fit(sl.TwoTower(embedding_dim=8, hidden=(8,), history=10, negatives=8), train, training=once)
+    second = sl.fit(sl.MF(embedding_dim=8), train, training=once)
     ranker = sl.fit(sl.DLRM(embedding_dim=4, bottom=(8,), top=(8,)), train, training=once)
-    index = sl.HNSW(neighbours=8, ef_search=160)
-    return Recommender(model, index=index, ranker=ranker, candidates=40, history=dataset, held_out=test)
+    index = sl.HNSW(neighbours=8, ef_search=300)
+    return Recommender([model, second], index=index, ranker=ranker, candidates=40, history=dataset, held_out=test)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import multiprocessing
 import os
 import resource
@@ -224,3 +225,19 @@ class Load:
 def pool(workers: int = 1) -> ProcessPoolExecutor:
     """Processes that have everything imported; one that crashes is a BrokenProcessPool."""
     return ProcessPoolExecutor(workers, mp_context=_FORKING)
+
+
+def scores(answer: Any) -> dict[str, float]:
+    """The score of each item of an answer."""
+    return {item["item_id"]: item["score"] for item in answer["items"]}
+
+
+def are_near(mine: dict[str, float], theirs: dict[str, float]) -> bool:
+    """Whether the scores are the same but for their last digits, which depend on who else asked at the time.
+
+    Of items whose scores are that near to the last one of a list, either may have got the last place.
+    """
+    last = min(theirs.values())
+    both = all(math.isclose(mine[item], theirs[item], rel_tol=1e-4, abs_tol=1e-4) for item in mine.keys() & theirs)
+    others = [{**mine, **theirs}[item] for item in mine.keys() ^ theirs]
+    return both and all(math.isclose(score, last, rel_tol=1e-4, abs_tol=1e-4) for score in others)

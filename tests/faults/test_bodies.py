@@ -12,17 +12,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from running import Client, Service
+from running import LONG, Client, Service
 
-EXAMPLES = int(__import__("os").environ.get("X", 300))
-WHY = Counter()
-FINE = {*range(200, 300), *range(400, 500), 503, 507}  # the last two say that something is not to be had now
+EXAMPLES = 1_700 if LONG else 150  # bodies of each kind: of six kinds 10,200
+FINE = {*range(200, 300), *range(400, 500)}
 
 exploring = settings(
     max_examples=EXAMPLES,
     deadline=None,
     database=None,
-    derandomize=False,
+    derandomize=not LONG,
     suppress_health_check=list(HealthCheck),
 )
 
@@ -215,28 +214,12 @@ def test_no_body_brings_a_server_to_a_mistake(
     def explore(body: bytes) -> None:
         status, answer = client.send(method, path, body)
         statuses[status] += 1
-        if status >= 500:
-            print("!!", status, answer, body[:1000])
-        if status == 400:
-            WHY[route, str(answer)[:70]] += 1
         assert status in FINE, (status, answer, body, service.told())
         if status == 200 and path in ("/recommend", "/rank"):
             assert all(math.isfinite(item["score"]) for item in answer["items"])
 
     with closing(client):
         explore()
-    for w in WHY.most_common(12):
-        print(w)
-    WHY.clear()
-    print(dict(sorted(statuses.items())))
     record_property("statuses", dict(sorted(statuses.items())))
-    if route == "items":
-        import collections
-
-        c = collections.Counter(
-            json.loads(line).get("why", "")[:300] for line in service.log.read_text().splitlines() if "left out" in line
-        )
-        for x in c.most_common(15):
-            print("LEFT", x)
     assert service.failures() == []
     assert statuses[400] > 0

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from running import LONG, Client, Load, Service
+from running import LONG, Client, Load, Service, are_near, scores
 
 SWAPS = 100 if LONG else 5
 THREADS = 4
@@ -55,19 +54,3 @@ def test_no_request_fails_while_bundles_are_swapped_and_each_answer_is_of_one(
     assert seen == set(wanted)
     record_property("swaps", SWAPS)
     record_property("requests", load.count)
-
-
-def scores(answer: Any) -> dict[str, float]:
-    """The score of each item of an answer."""
-    return {item["item_id"]: item["score"] for item in answer["items"]}
-
-
-def are_near(mine: dict[str, float], theirs: dict[str, float]) -> bool:
-    """Whether the scores are the same but for their last digits, which depend on who else asked at the time.
-
-    Of items whose scores are that near to the last one of a list, either may have got the last place.
-    """
-    last = min(theirs.values())
-    both = all(math.isclose(mine[item], theirs[item], rel_tol=1e-4, abs_tol=1e-4) for item in mine.keys() & theirs)
-    others = [{**mine, **theirs}[item] for item in mine.keys() ^ theirs]
-    return both and all(math.isclose(score, last, rel_tol=1e-4, abs_tol=1e-4) for score in others)

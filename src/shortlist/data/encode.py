@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+import msgspec
 import numpy.typing as npt
 import polars as pl
 import torch
@@ -161,9 +162,9 @@ class FeatureEncoder:
         """The encoder that :meth:`to_dict` and :meth:`arrays` described."""
         categories, vectors = enumerate(stated["categories"]), enumerate(stated["vectors"])
         return cls(
-            tuple(Feature(**feature) for feature in stated["features"]),
+            tuple(msgspec.convert(feature, Feature) for feature in stated["features"]),
             tuple(categories_from_dict(known, _numpy(f"categories.{place}", arrays)) for place, known in categories),
-            tuple(Scale(**scale) for scale in stated["scales"]),
+            tuple(msgspec.convert(scale, Scale) for scale in stated["scales"]),
             tuple(VectorEncoder.from_dict(encoder, _below(str(place), arrays)) for place, encoder in vectors),
         )
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from shortlist.errors import DataError
+from shortlist.errors import BundleError, DataError
 
 MOST_CHUNKS = 64  # of the later rows: every operation goes through them one by one
 TIDIED_FROM = 1024  # later rows, from which those that others have replaced are dropped
@@ -156,7 +156,13 @@ class _First:
         wanted = [name for name in columns if name not in self.known]
         read = self.known
         if wanted and self.file is not None:
-            read = read | {column.name: column for column in pl.read_parquet(bytes(self.file), columns=wanted)}
+            try:
+                frame = pl.read_parquet(bytes(self.file), columns=wanted)
+            except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+                raise BundleError(
+                    f"The bundle's table of items cannot be read ({str(error)[:200]}). Write the bundle anew."
+                ) from error
+            read = read | {column.name: column for column in frame}
         return pl.DataFrame([read[name] for name in columns])
 
 

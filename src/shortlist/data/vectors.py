@@ -112,7 +112,7 @@ class VectorEncoder:
         kinds: dict[str, type[Source]] = {
             "ready": ReadyMade, "tfidf": TfidfSVD, "sentences": SentenceEncoder, "pictures": VisionEncoder,
         }  # fmt: skip
-        return cls(kinds[source.pop("kind")](**source, **found), arrays["mean"], stated["spread"])
+        return cls(kinds[source.pop("kind")](**source, **found), arrays["mean"], float(stated["spread"]))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, VectorEncoder) or self.to_dict() != other.to_dict():

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from shortlist.bundle import Bundle, read_bundle
+from shortlist.bundle import Bundle, checked_contents, read_bundle
 from shortlist.contracts import Retriever
 from shortlist.errors import ExportError
 from shortlist.exporting.columns import RULES, describe
@@ -60,11 +60,13 @@ def export_bundle(path: str | Path, *, onnx: str | Path, tolerance: float = TOLE
     target = Path(onnx)
     if target.exists() and not (target / DESCRIPTION).is_file():
         raise ExportError(f"{target} exists and is not an export. Choose another folder; nothing was written.")
-    bundle = read_bundle(path)
+    with checked_contents(path):
+        bundle = read_bundle(path)
+        models = {name: Model.from_part(part, bundle.dataset) for name, part in bundle.parts.items()}
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with replaced_folder(target) as folder:
-            description = _fill(folder, bundle, tolerance)
+            description = _fill(folder, bundle, models, tolerance)
             description["bundle"] = {"manifest_sha256": _digest(Path(path) / MANIFEST), **bundle.facts.get("made", {})}
             (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
             for file in folder.iterdir():
@@ -74,9 +76,8 @@ def export_bundle(path: str | Path, *, onnx: str | Path, tolerance: float = TOLE
     return Exported(target, description)
 
 
-def _fill(folder: Path, bundle: Bundle, tolerance: float) -> dict[str, Any]:
+def _fill(folder: Path, bundle: Bundle, models: dict[str, Model], tolerance: float) -> dict[str, Any]:
     files, left_out = dict[str, Any](), list[dict[str, str]]()
-    models = {name: Model.from_part(part, bundle.dataset) for name, part in bundle.parts.items()}
     for name, model in models.items():
         reason = obstacle(model)
         if reason is not None:
