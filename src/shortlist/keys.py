@@ -9,6 +9,7 @@ key itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 from zlib import crc32
 
@@ -106,15 +107,32 @@ class TextKeys:
     """Texts."""
 
     def __init__(self, texts: Texts, slots: Slots | None = None) -> None:
-        """Take ``texts`` with their ``slots``, or without any make them; ``self.repeats`` says how many come again."""
-        self.texts, self.repeats = texts, 0
-        if slots is None:
-            data = texts.parts()
-            hashes = _hashes(data)
-            slots, self.repeats = _filled(hashes, lambda one, other: _alike(data, hashes, one, other))
-        self.slots = _checked(slots, len(texts))
-        self._slots = self.slots.data
-        self._shift, self._last = _shift(self.slots), len(self.slots) - 1
+        """Take ``texts`` with their ``slots``, or without any make them when they are needed."""
+        self.texts = texts
+        if slots is not None:
+            self._made = _checked(slots, len(texts)), 0
+
+    @cached_property
+    def _made(self) -> tuple[Slots, int]:
+        data = self.texts.parts()
+        hashes = _hashes(data)
+        slots, repeats = _filled(hashes, lambda one, other: _alike(data, hashes, one, other))
+        return _checked(slots, len(self.texts)), repeats
+
+    @property
+    def slots(self) -> Slots:
+        """The table by which they are found."""
+        return self._made[0]
+
+    @property
+    def repeats(self) -> int:
+        """How many come again."""
+        return self._made[1]
+
+    @cached_property
+    def _search(self) -> tuple[memoryview, int, int]:
+        """The slots, how far a hash is shifted, and the last slot: what every find reads."""
+        return self.slots.data, _shift(self.slots), len(self.slots) - 1
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -122,8 +140,8 @@ class TextKeys:
     def find(self, key: str, /) -> int:
         """The place of one key."""
         wanted, bytes_of = as_bytes(key), self.texts.bytes_of
-        slots, last = self._slots, self._last
-        at = (crc32(wanted) * _SPREAD & _WORD) >> self._shift
+        slots, shift, last = self._search
+        at = (crc32(wanted) * _SPREAD & _WORD) >> shift
         while place := slots[at]:
             if bytes_of(place - 1) == wanted:
                 return place

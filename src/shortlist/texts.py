@@ -10,6 +10,7 @@ from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -49,6 +50,13 @@ class Texts(Sequence[str]):
         """The texts that :func:`as_bytes` made ``parts`` of."""
         sizes = np.fromiter(map(len, parts), dtype=np.int64, count=len(parts))
         return cls(np.frombuffer(bytearray().join(parts), dtype=np.uint8), offsets_of(sizes))
+
+    @classmethod
+    def of_series(cls, texts: pl.Series) -> Texts:
+        """The texts of a column without missing ones, by no object for each."""
+        sizes = texts.str.len_bytes().cast(pl.Int64).to_numpy()
+        joined = as_bytes(texts.str.join("").item()) if len(texts) else b""
+        return cls(np.frombuffer(bytearray(joined), dtype=np.uint8), offsets_of(sizes))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

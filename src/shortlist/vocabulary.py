@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from shortlist.errors import DataError
 from shortlist.keys import IntegerKeys, Keys, TextKeys, keys_of_arrays
@@ -36,6 +37,11 @@ class Vocabulary:
         if keys.repeats:
             raise DataError(f"A vocabulary holds each id once; {keys.repeats} ids come again.")
         self._parts: tuple[Keys, ...] = (keys,)  # the ids as they came, by and by: what was there is not copied
+
+    @classmethod
+    def of_distinct(cls, ids: pl.Series) -> Vocabulary:
+        """The vocabulary of a column of different ids, none of them missing, without a look at each."""
+        return cls._of(TextKeys(Texts.of_series(ids))) if ids.dtype == pl.String else cls(ids.to_numpy())
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Vocabulary:

@@ -8,6 +8,8 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -419,3 +421,26 @@ def test_an_address_opens_its_kind_of_store(store: Store) -> None:
     state.append_events([event(name) for name in "abc"])
     assert ids(state) == ["b", "c"]
     state.close()
+
+
+def test_all_events_come_user_by_user_in_the_order_of_storing(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shortlist.service.state import sqlite
+
+    monkeypatch.setattr(sqlite, "PAGE", 3)
+    assert list(state.all_events()) == []
+    users = ["b", "a", *ODD_TEXTS, "b", "a", "b", "b", "b"]
+    stored = [event(str(place), user) for place, user in enumerate(users)]
+    state.append_events(stored)
+    by_user = {user: list(own) for user, own in groupby(state.all_events(), key=attrgetter("user_id"))}
+    assert sum(map(len, by_user.values())) == len(stored)  # so that no user came twice
+    for user, own in by_user.items():
+        assert own == [each for each in stored if each.user_id == user]
+
+
+def test_of_all_events_those_that_are_kept_come(store: Store) -> None:
+    state = store.open(keep=8)
+    for place in range(30):
+        state.append_events([event(str(place))])
+    found = [each.event_id for each in state.all_events()]
+    assert found[-8:] == [str(place) for place in range(22, 30)]
+    assert len(found) <= 9

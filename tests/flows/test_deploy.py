@@ -23,6 +23,7 @@ import shortlist as sl
 from shortlist.service import ServiceSettings
 from shortlist.service.access import RIGHTS, Tokens
 from shortlist.service.app import create_app
+from shortlist.service.generation import newest
 
 UNITS = ("shortlist.service", "shortlist-nightly.service", "shortlist-nightly.timer")
 REPLICAS = ("recommend-1", "recommend-2")
@@ -199,6 +200,22 @@ def test_a_night_goes_on_from_what_is_served_and_removes_old_bundles_of_its_own(
     old, kept, new, by_hand = sorted(bundles.iterdir())
     assert (old, kept.name, by_hand.name) == (served, "2020-01-03T000000", "by hand")
     assert sl.load(new).dataset.notes[-2:] == (*sl.load(served).dataset.notes[-1:], "items.parquet: 0 items added, 160 known ones changed")  # fmt: skip
+
+
+def test_a_night_trains_on_what_came_to_the_service(
+    shop_files: Any, tmp_path: Path, nightly: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundles, service = tmp_path / "bundles", tmp_path / "service"
+    shutil.copytree(shop_files.bundle, bundles / "first")
+    before = sl.load(shop_files.bundle).dataset
+    assert before.events.times is not None
+    later = int(before.events.times.max()) + 60
+    with TestClient(create_app(ServiceSettings(bundles, folder=service))) as client:
+        events = [{"user_id": f"u{n:04d}", "item_id": f"i{n:04d}", "timestamp": later + n} for n in range(1, 21)]
+        assert client.post("/events", json={"events": events}).json()["stored"] == 20
+    assert _at_night(nightly, monkeypatch, bundles, "--folder", service, "--stored") == 0
+    new, _ = newest(bundles)
+    assert len(sl.load(new).dataset.events) == len(before.events) + 20
 
 
 def test_a_night_without_news_fails_and_leaves_everything(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 
 from shortlist.texts import Texts
@@ -55,3 +56,8 @@ def test_texts_are_compared_pair_by_pair() -> None:
     one, other = Texts.of(["tea", "", "Süd", "cup"]), Texts.of(["cup", "tea", "", "Sad", "Süd"])
     same = one.same(np.array([0, 1, 2, 2, 3, 0]), other, np.array([1, 2, 4, 3, 0, 0]))
     assert same.tolist() == [True, True, True, False, True, False]
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["tea", "", "Süd", "茶", "tea 2"]])
+def test_a_column_becomes_the_texts_that_its_values_become(texts: list[str]) -> None:
+    assert Texts.of_series(pl.Series(texts, dtype=pl.String)) == Texts.of(texts)

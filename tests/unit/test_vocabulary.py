@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pytest
 
 from shortlist.errors import DataError
@@ -175,3 +176,15 @@ def _slots(*values: int) -> npt.NDArray[np.int32]:
 def test_arrays_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"slots|offsets|dimensions"):
         Vocabulary.of_arrays(Vocabulary(["a", "b"]).arrays() | change)
+
+
+@pytest.mark.parametrize("ids", [["b", "Süd", "a"], [3, 1, 2**40], []])
+def test_a_column_of_different_ids_makes_the_vocabulary_of_its_values(ids: list[Any]) -> None:
+    column = pl.Series(ids, dtype=pl.Int64 if ids and isinstance(ids[0], int) else pl.String)
+    known = Vocabulary.of_distinct(column)
+    assert known.decode(range(1, len(ids) + 1)).tolist() == ids
+    assert known.encode([*ids, "none", 7]).tolist() == [*range(1, len(ids) + 1), 0, 0]
+    if ids:
+        arrays, others = known.arrays(), Vocabulary(ids).arrays()
+        assert arrays.keys() == others.keys()
+        assert all(np.array_equal(arrays[name], others[name]) for name in arrays)

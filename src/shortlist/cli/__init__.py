@@ -14,7 +14,7 @@ from shortlist.cli.judging import evaluate, report
 from shortlist.cli.options import as_json_option, choice_options, read_caps, table_options
 from shortlist.cli.printing import print_frame, print_json
 from shortlist.cli.renewing import refresh
-from shortlist.cli.serving import serve
+from shortlist.cli.serving import events, serve
 from shortlist.errors import DataError, RequestError, SettingsError, ShortlistError, ShortlistWarning
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ app.add_command(evaluate)
 app.add_command(report)
 app.add_command(refresh)
 app.add_command(serve)
+app.add_command(events)
 app.add_command(export)
 
 

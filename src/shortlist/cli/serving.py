@@ -1,4 +1,4 @@
-"""``shortlist serve``."""
+"""The verbs around the service: ``shortlist serve``, and ``shortlist events`` for what it has stored."""
 
 from __future__ import annotations
 
@@ -64,3 +64,20 @@ def serve(
         log_level=log_level,
     )
     run(settings)
+
+
+@click.command()
+@click.argument("state")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The file to write: .parquet, .csv or .json."
+)
+@click.option("--like", metavar="BUNDLE", help="Call the columns as the events of BUNDLE do.")
+def events(state: str, out: Path, like: str | None) -> None:
+    """Write the events that a service has stored, to train from. STATE is its folder, or the address given as --state."""
+    from shortlist.files import write_frame
+    from shortlist.service.stored import named_as, stored_events
+    from shortlist.workflow import load
+
+    found = stored_events(state)
+    write_frame(found if like is None else named_as(found, load(like).dataset.schema), out)
+    click.echo(f"{len(found):,} events of {found['user_id'].n_unique():,} users are in {out}")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import torch
 from torch import Tensor
@@ -32,6 +34,9 @@ class Columns:
         self.frame = frame
         self._levels: dict[str, Levels] = {}
         self._lists: dict[str, tuple[Levels, Tensor]] = {}
+        self.places: dict[
+            str, npt.NDArray[np.int32]
+        ] = {}  # of each value, by feature, where they were fitted on just this
 
     def levels(self, feature: Feature) -> Levels:
         """The values of a feature that has one a row."""

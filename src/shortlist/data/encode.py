@@ -17,6 +17,7 @@ from shortlist.contracts import FeatureLayout, Features, Ragged
 from shortlist.data.categories import Categories, Hashed, Known, Quantiles, categories_from_dict
 from shortlist.data.columns import Columns
 from shortlist.data.image_columns import SIDE, Pictures
+from shortlist.data.levels import Levels
 from shortlist.data.scales import Scale, finite
 from shortlist.data.titles import Titles
 from shortlist.data.vectors import VectorEncoder
@@ -108,12 +109,16 @@ class FeatureEncoder:
             feature, known, offset = field
             if isinstance(known, Quantiles):
                 return known.indices(columns.numbers(feature, finite=True)) + offset
-            return known.indices(columns.levels(feature)) + offset
+            return found(feature, known, columns.levels(feature)) + offset
 
         def several(field: tuple[Feature, Categories, int]) -> Ragged:
             feature, known, offset = field
             values, offsets = columns.lists(feature)
-            return Ragged(known.indices(values) + offset, offsets)
+            return Ragged(found(feature, known, values) + offset, offsets)
+
+        def found(feature: Feature, known: Categories, levels: Levels) -> Tensor:
+            places = columns.places.get(feature.name)
+            return known.indices(levels) if places is None else levels.spread(torch.from_numpy(places))
 
         def number(column: tuple[Feature, Scale]) -> tuple[Tensor, ...]:
             feature, scale = column
@@ -246,7 +251,9 @@ def _categories(columns: Columns, feature: Feature) -> Categories:
         return Quantiles.fit(finite(columns.numbers(feature)), 32 if feature.buckets is None else feature.buckets)
     if feature.buckets is not None:
         return Hashed(feature.buckets)
-    return Known.fit(columns.levels(feature) if feature.is_category else columns.lists(feature)[0], feature.min_count)
+    levels = columns.levels(feature) if feature.is_category else columns.lists(feature)[0]
+    known, columns.places[feature.name] = Known.fit(levels, feature.min_count)
+    return known
 
 
 def _side_by_side(columns: list[Tensor]) -> Tensor | None:

@@ -119,8 +119,8 @@ def read_dataset(
     if context is not None:
         context_encoder, encoded_context = FeatureEncoder.fit_encode(context, meaning.of("context"))
     encoders = Encoders(
-        Vocabulary(user_side.ids.to_numpy()),
-        Vocabulary(item_side.ids.to_numpy()),
+        Vocabulary.of_distinct(user_side.ids),
+        Vocabulary.of_distinct(item_side.ids),
         user_encoder,
         item_encoder,
         context_encoder,

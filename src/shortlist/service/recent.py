@@ -50,7 +50,7 @@ def _unknown(generation: Generation, user: Id, stored: list[StoredEvent]) -> lis
     recommender = generation.recommender
     dataset = recommender.dataset
     found: list[tuple[Id, int]] = [
-        (event.item_id, moment) for event, moment in zip(stored, _moments(stored), strict=True)
+        (event.item_id, moment) for event, moment in zip(stored, moments(stored), strict=True)
     ]
     index = int(dataset.encoders.users.encode([user])[0])
     first, last = dataset.events.offsets[index : index + 2].tolist()
@@ -65,7 +65,7 @@ def _unknown(generation: Generation, user: Id, stored: list[StoredEvent]) -> lis
     return [pair for pair, *own in zip(found, indices, stated, strict=True) if tuple(own) not in known]
 
 
-def _moments(stored: Sequence[StoredEvent]) -> Iterator[int]:
+def moments(stored: Sequence[StoredEvent]) -> Iterator[int]:
     """When each event was. What came without a time was when it was stored, and never before what was stored earlier.
 
     So it is the latest, also where the machine's clock has been put back since.

@@ -9,6 +9,7 @@ from pathlib import Path
 from shortlist.errors import SettingsError
 
 MOST_BYTES = 64 * 1024  # of a request's body
+STATE_FILE = "state.db"  # in the service's folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class ServiceSettings:
     @property
     def state_url(self) -> str:
         """The store of events and of changes of items."""
-        return f"sqlite:///{self.own_folder / 'state.db'}" if self.state is None else self.state
+        return f"sqlite:///{self.own_folder / STATE_FILE}" if self.state is None else self.state
 
 
 def _is_loopback(host: str) -> bool:

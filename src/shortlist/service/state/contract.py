@@ -6,7 +6,7 @@ Knows neither SQLite nor Redis.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -70,6 +70,9 @@ class State(Protocol):
 
     def recent_events(self, user_id: str, *, limit: int) -> list[StoredEvent]:
         """The last ``limit`` events that were stored of a user, oldest first; no more than the store keeps."""
+
+    def all_events(self) -> Iterator[StoredEvent]:
+        """All events that are kept, user by user, each user's oldest first; of what is stored meanwhile some may be missing."""
 
     def change_items(self, changes: Sequence[ItemPut], *, received: float) -> int:
         """Put or delete items, all or none, durably; the revision of the last change."""

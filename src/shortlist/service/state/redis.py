@@ -59,7 +59,7 @@ REVISION, CHANGES, ITEMS = "{shortlist}:revision", "{shortlist}:changes", "{shor
 CHECKED = "{shortlist}:checked"
 
 PAUSE_S = 1.0  # after the server let a call wait in vain, calls fail at once for so long: whoever asks is not held up each time
-PAGE = 1_000  # changes of items in one answer: a script holds up everybody else
+PAGE = 1_000  # changes of items, or names of users, in one answer: it holds up everybody else
 
 _encode = msgspec.json.encode
 _decode_event = msgspec.json.Decoder(tuple[str, str, int | None, float]).decode
@@ -113,6 +113,16 @@ class RedisState:
             rows = self._reading.lrange(EVENTS + user_id, -min(limit, self.keep), -1)
             events = [_decode_event(row) for row in rows]
         return [StoredEvent(event_id, user_id, item_id, timestamp, at) for event_id, item_id, timestamp, at in events]
+
+    def all_events(self) -> Iterator[StoredEvent]:
+        """All events by user and the order of storing. A user whose first event comes meanwhile may be missing."""
+        with self._translating():
+            keys = sorted(set(self._writing.scan_iter(match=f"{EVENTS}*", count=PAGE)))  # one may be told twice
+        for key in keys:
+            with self._translating():
+                user_id = key.decode().removeprefix(EVENTS)
+                events = [_decode_event(row) for row in self._writing.lrange(key, -self.keep, -1)]
+            yield from (StoredEvent(event_id, user_id, item, at, received) for event_id, item, at, received in events)
 
     def change_items(self, changes: Sequence[ItemPut], *, received: float) -> int:
         """Put or delete items by one script; the last revision."""

@@ -49,10 +49,13 @@ from shortlist.service.state.grouping import Events, Grouping
 POLL_S = 0.0002
 WRITER_CACHE_KIB = 16 * 1024  # SQLite's usual 2 MiB make storing into a million events take a third longer
 MOST_FORGOTTEN = 5_000  # old ids in one transaction
+PAGE = 10_000  # events that are read at a time, of all
 
 _INSERT = """INSERT INTO events SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (SELECT 1 FROM trimmed WHERE event_id = ?3)
 ON CONFLICT (event_id) DO NOTHING"""
 _RECENT = "SELECT event_id, item_id, timestamp, received FROM events WHERE user_id = ? ORDER BY place DESC LIMIT ?"
+_ALL = """SELECT user_id, place, event_id, item_id, timestamp, received FROM events
+WHERE ?1 IS NULL OR (user_id, place) > (?1, ?2) ORDER BY user_id, place LIMIT ?3"""
 _CHANGES = "SELECT revision, item_id, columns, received FROM items WHERE revision > ? ORDER BY revision"
 _REVISION = "SELECT coalesce(max(revision), 0) FROM items"
 
@@ -101,6 +104,19 @@ class SQLiteState:
             StoredEvent(event_id, user_id, item_id, timestamp, received)
             for event_id, item_id, timestamp, received in reversed(rows)
         ]
+
+    def all_events(self) -> Iterator[StoredEvent]:
+        """All events by user and the order of storing, some at a time: whoever writes does not wait for who reads them."""
+        after: tuple[str | None, int] = (None, 0)
+        while True:
+            with self._reading() as connection:
+                rows = connection.execute(_ALL, (*after, PAGE)).fetchall()
+            if not rows:
+                return
+            yield from (
+                StoredEvent(event_id, user, item, at, received) for user, _, event_id, item, at, received in rows
+            )
+            after = rows[-1][:2]
 
     def change_items(self, changes: Sequence[ItemPut], *, received: float) -> int:
         """Put or delete items in one durable transaction; the last revision."""
