@@ -20,8 +20,9 @@ import pytest
 
 from shortlist.machine import facts
 
-RESULTS = Path(__file__).parent / "results" / "faults.json"
-TESTS = Path(__file__).parents[1] / "tests" / "faults"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "faults.json"
+TESTS = ROOT / "tests" / "faults"
 
 
 class Noted:
@@ -36,7 +37,8 @@ class Noted:
         if report.when == "call" or not report.passed:
             found = {"outcome": report.outcome, "seconds": round(report.duration, 1)}
             if not report.passed:
-                found["why"] = str(report.longrepr)[-500:]
+                why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+                found["why"] = why.replace(f"{ROOT}/", "")[-500:]
             self.tests[name] = found | dict(report.user_properties)
 
 
