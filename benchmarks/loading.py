@@ -79,11 +79,12 @@ def make(folder: Path, num_items: int) -> None:
     from scale import make as make_dataset
 
     import shortlist as sl
+    from shortlist.data.titles import Titles
     from shortlist.model import Model, TrainedUntil
     from shortlist.texts import Texts
 
     dataset = make_dataset(num_items)
-    titles = Texts.of(f"A thing of group {item % GROUPS}, number {item}" for item in range(num_items))
+    titles = Titles(Texts.of(f"A thing of group {item % GROUPS}, number {item}" for item in range(num_items)))
     dataset = replace(dataset, encoders=replace(dataset.encoders, titles=titles))
     draw = torch.Generator().manual_seed(0)
     torch.manual_seed(0)

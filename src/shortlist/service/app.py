@@ -98,7 +98,7 @@ def application(desk: Desk) -> Starlette:
                 Envelope,
                 metrics=desk.metrics,
                 stopping=stopping,
-                full={("POST", "/recommend"): lambda: desk.fast.is_full},
+                full={("POST", "/recommend"): desk.fast.turns_away},
             )
         ],
         exception_handlers=dict.fromkeys(HANDLED, on_error),

@@ -3,7 +3,8 @@
 A batch is what has come while the last one was answered: one request at a time is answered at once, and many share what a
 call of the networks costs however few it is for. Where several came together lately, as many are waited for, half a
 millisecond at most: those who were answered together tend to come together again. Whoever comes when too many wait is
-told to come again.
+told to come again; and once somebody had to be, half as many may wait, until nobody had to be for a second: under more than
+can be answered a full line does not help anybody, and those who are let in are answered in half the time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 _GATHER_S = 0.0005
+_BUSY_S = 1.0  # that half as many may wait, after one was told to come again
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
@@ -54,19 +56,24 @@ class FastLane(Generic[Asked, Answered]):
         self._waiting: deque[_Waiting[Asked, Answered]] = deque()
         self._is_called = False
         self._last, self._until = 1, 0.0  # how many came together lately, and until when as many are waited for
+        self._busy_until = 0.0
 
     def __len__(self) -> int:
         """How many wait."""
         return len(self._waiting)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether too many wait already."""
-        return len(self._waiting) >= self._most_waiting
+    def turns_away(self) -> bool:
+        """Whether too many wait already for one more, who is told to come again then."""
+        now = time.perf_counter()
+        most = self._most_waiting if now > self._busy_until else max(1, self._most_waiting // 2)
+        if len(self._waiting) < most:
+            return False
+        self._busy_until = now + _BUSY_S
+        return True
 
     async def ask(self, asked: Asked) -> Answered:
         """The answer, when its turn has come; :class:`Busy` where too many wait already."""
-        if self.is_full:
+        if self.turns_away():
             raise Busy
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Answered] = loop.create_future()

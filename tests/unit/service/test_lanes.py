@@ -66,6 +66,22 @@ def test_too_many_are_told_at_once_and_the_others_are_answered() -> None:
     assert all(isinstance(each, Busy) for each in answers[3:])
 
 
+def test_once_one_was_told_half_as_many_may_wait_until_nobody_was_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shortlist.service.lanes._BUSY_S", 0.05)
+    fast = lane([], most_waiting=4)
+
+    async def let_in(number: int) -> int:
+        answers = await asyncio.gather(*(fast.ask(each) for each in range(number)), return_exceptions=True)
+        return sum(not isinstance(each, Busy) for each in answers)
+
+    async def ask() -> list[int]:
+        counts = [await let_in(4), await let_in(5), await let_in(4)]
+        await asyncio.sleep(0.06)
+        return [*counts, await let_in(4)]
+
+    assert asyncio.run(ask()) == [4, 4, 2, 4]
+
+
 def test_who_has_gone_is_not_answered_and_the_lane_goes_on() -> None:
     batches: list[list[int]] = []
 
