@@ -5,8 +5,7 @@
 The store lies in a new folder under ``--folder``: on the disk to be measured. All figures depend on how fast that disk flushes, so
 two come first: writing and flushing 4 KB, and a bare loop of single transactions in SQLite (WAL, ``synchronous=FULL``) that
 does nothing else. In each round everything is measured once for ``--seconds``, so that figures of one round compare; what is
-written is the median of the rounds and the best of them, which is what the machine does when nothing else runs on it. Redis is
-measured where a server is on PATH, with ``appendfsync always``. Writes ``benchmarks/results/events.json``.
+written is the median of the rounds and the best of them. Redis is measured where a server is on PATH, with ``appendfsync always``. Writes ``benchmarks/results/events.json``.
 """
 
 from __future__ import annotations
