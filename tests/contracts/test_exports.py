@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from tests.contracts.test_models import GROWN, SOLVED, TRAINED
+from tests.contracts.models.table import GROWN, SOLVED, TRAINED
 from torch import Tensor, nn
 
 import shortlist as sl
