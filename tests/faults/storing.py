@@ -8,11 +8,11 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from running import SOURCE
+from running import LONG, SOURCE
 
 from shortlist.service.state import StoredEvent
 
-ROUNDS = int(os.environ.get("SHORTLIST_FAULT_ROUNDS", "5"))
+ROUNDS = 100 if LONG else 5
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(SOURCE)}
 
 

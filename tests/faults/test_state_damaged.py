@@ -1,9 +1,4 @@
-"""A store's file that is damaged is refused or answers, and ends no process.
-
-``SHORTLIST_FAULT_ROUNDS`` says, times 12, how many damaged files are tried: 60 unless set, 1200 for the long form:
-
-    SHORTLIST_FAULT_ROUNDS=100 pytest tests/faults/test_state_damaged.py
-"""
+"""A store's file that is damaged is refused or answers, and ends no process."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Processes that write to one store in a file: one that is killed loses nothing, and several share it.
-
-``SHORTLIST_FAULT_ROUNDS`` says how often a writing process is killed: 5 times unless set, 100 for the long form:
-
-    SHORTLIST_FAULT_ROUNDS=100 pytest tests/faults/test_state_killed.py
-"""
+"""Processes that write to one store in a file: one that is killed loses nothing, and several share it."""
 
 from __future__ import annotations
 
