@@ -87,8 +87,8 @@ def fit(
         source.trained_until.check_later(train, name=f"The retriever {source.name}")
     resolved = (training or Training()).resolve(settings.recommended)
     kind = _resolved(settings.sampling, train).kind
-    if kind == "labels" and not sources:
-        _check_labels(train)
+    if not sources:
+        _check_targets(train, kind, name)
     usual = {"ratings": "rmse", "labels": "auc"}.get(kind)
     if usual is not None and not sources and resolved.metric == Training().metric:
         resolved = replace(resolved, metric=usual)
@@ -109,10 +109,12 @@ def fit(
     return replace(model, dataset=train, trained_until=TrainedUntil.of(train))
 
 
-def _check_labels(train: Dataset) -> None:
-    """Refuse labels of one kind: there is nothing to tell apart."""
+def _check_targets(train: Dataset, kind: str, name: str) -> None:
+    """Refuse ratings that are not there, and labels of one kind: there is nothing to tell apart."""
+    if kind == "ratings" and train.events.ratings is None:
+        raise TrainingError(f"{name} learns ratings, and the events have none. Name their column: schema.rating.")
     liked = train.targets().liked
-    if liked is not None and len(liked) and bool((liked == liked[0]).all()):
+    if kind == "labels" and liked is not None and len(liked) and bool((liked == liked[0]).all()):
         advice = "Give a table with both, such as clicks and impressions that were not clicked"
         if not train.schema.is_tabular:
             advice += "; or set schema.label = None, and negatives are sampled"

@@ -15,7 +15,7 @@ from shortlist.data.attributes import askable
 from shortlist.data.dataset import Dataset
 from shortlist.data.events import read_events
 from shortlist.data.ids import read_ids
-from shortlist.data.infer import id_column
+from shortlist.data.infer import check_schema, id_column
 from shortlist.data.later import read_later
 from shortlist.data.load import open_table
 from shortlist.data.read import Table
@@ -76,7 +76,10 @@ def with_events(
     if users is not None:
         dataset = with_users(dataset, users, format=format)
     table = open_table(events, "events", format)
-    row_ids, item_ids, _ = read_events(table, replace(dataset.schema, features=(), title=None))
+    dataset = _without_missing(dataset, table)
+    schema = replace(dataset.schema, features=(), title=None)
+    check_schema(schema, table, items=None, users=None)
+    row_ids, item_ids, _ = read_events(table, schema)
     item_vocabulary, _ = _extended(dataset.encoders.items, item_ids.unique(maintain_order=True), table.name)
     row_vocabulary, _ = _extended(dataset.encoders.users, row_ids.unique(maintain_order=True), table.name)
     count = len(item_vocabulary) - dataset.num_items
@@ -86,6 +89,25 @@ def with_events(
     if dataset.item_features is not None:  # in one piece, as it is read again and again
         dataset = replace(dataset, item_features=dataset.item_features.whole())
     return read_later(events, _with_rows(dataset, row_vocabulary), format=format)
+
+
+def _without_missing(dataset: Dataset, table: Table) -> Dataset:
+    """``dataset`` without ratings, weights and types of events where the later ones have none: a model that needs them will say so."""
+    schema, events, notes = dataset.schema, dataset.events, list(dataset.notes)
+
+    def kept(column: str | None) -> str | None:
+        if column is None or column in table.columns:
+            return column
+        notes.append(f"{table.name} has no {column!r}, so it is left out of all events")
+        return None
+
+    schema = replace(schema, rating=kept(schema.rating), weight=kept(schema.weight), event_type=kept(schema.event_type))
+    events = replace(
+        events,
+        ratings=None if schema.rating is None else events.ratings,
+        weights=None if schema.weight is None else events.weights,
+    )
+    return replace(dataset, schema=schema, events=events, notes=tuple(notes))
 
 
 def as_grown(part: Dataset, grown: Dataset) -> Dataset:

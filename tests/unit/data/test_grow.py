@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 import torch
 
+from shortlist import NeuMF, fit
 from shortlist.data import Dataset, read_dataset, split_by_time
 from shortlist.data.grow import as_grown, with_events, with_items, with_users
-from shortlist.errors import DataError, SchemaError
+from shortlist.errors import DataError, SchemaError, TrainingError
 
 EVENTS = pl.DataFrame(
     {"user_id": ["a", "b", "a"], "item_id": ["x", "y", "y"], "timestamp": [1_000_000, 1_000_060, 1_000_120]}
@@ -68,6 +69,27 @@ def test_later_events_bring_their_users_and_items(small: Dataset) -> None:
         0,
     ]
     assert larger.item_table.frame["kind"].to_list() == ["tea", "cup", "cup", None]
+
+
+def test_ratings_that_later_events_do_not_have_are_left_out_of_all() -> None:
+    rated = read_dataset(EVENTS.with_columns(rating=pl.Series([5, 3, 4]), weight=pl.Series([1.0, 2.0, 1.0])))
+    assert rated.schema.rating == "rating"
+    later = pl.DataFrame({"user_id": ["a"], "item_id": ["x"], "timestamp": [1_000_200], "weight": [3.0]})
+    larger = with_events(rated, later)
+    assert larger.schema.rating is None
+    assert larger.events.ratings is None
+    assert larger.events.weights.tolist() == [1.0, 1.0, 3.0, 2.0]
+    assert larger.notes[-1].endswith("has no 'rating', so it is left out of all events")
+    with pytest.raises(TrainingError, match="rating"):
+        fit(NeuMF(loss="mse"), larger, validation=larger)
+    ruled = read_dataset(EVENTS.with_columns(rating=pl.Series([5, 3, 4])), schema={"positive": "rating >= 4"})
+    with pytest.raises(SchemaError, match="rating >= 4"):
+        with_events(ruled, later)
+
+
+def test_later_events_without_their_columns_are_refused(small: Dataset) -> None:
+    with pytest.raises(SchemaError, match="has no column 'timestamp'"):
+        with_events(small, pl.DataFrame({"user_id": ["a"], "item_id": ["x"]}))
 
 
 def test_a_part_grows_with_its_whole(small: Dataset) -> None:
