@@ -198,7 +198,7 @@ def _assemble(folder: Path, manifest: dict[str, Any]) -> Bundle:
         context = None if layout is None else features_from(layout, later, "context")
         held = events_from(later, num_items, manifest["held_out_strict"])
         held_out = replace(dataset, events=held, target_start=later["target_start"], context=context)
-        check_dataset(held_out)
+        check_dataset(held_out, shared=True)
     parts = {
         name: Part(from_dict(stated["settings"], AnyModel, where=name), tensors[name], stated["facts"])
         for name, stated in manifest["parts"].items()

@@ -58,8 +58,11 @@ def features_from(layout: dict[str, Any], arrays: dict[str, Tensor], name: str) 
     return Features.of_tensors(FeatureLayout(**sizes), own)
 
 
-def check_dataset(dataset: Dataset) -> None:
-    """Refuse arrays that do not fit together or lead outside each other, with a ValueError: what computes with them trusts them."""
+def check_dataset(dataset: Dataset, *, shared: bool = False) -> None:
+    """Refuse arrays that do not fit together or lead outside each other, with a ValueError: what computes with them trusts them.
+
+    ``shared`` says that the features of users and items are those of a data set that was checked already.
+    """
     events, encoders = dataset.events, dataset.encoders
     rows, count = len(encoders.users) + 1, len(events)
     if events.num_items != len(encoders.items):
@@ -77,6 +80,8 @@ def check_dataset(dataset: Dataset) -> None:
     sizes = {"user": rows, "item": events.num_items + 1, "context": count}
     learnt = {"user": encoders.user_features, "item": encoders.item_features, "context": encoders.context}
     for name, features in feature_tables(dataset).items():
+        if shared and name != "context":
+            continue
         encoder = learnt[name]
         if (None if features is None else features.layout) != (None if encoder is None else encoder.layout):
             raise ValueError(f"the layout of the {name} features is not that of their encoder")

@@ -18,11 +18,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import shortlist
 
@@ -188,28 +188,35 @@ def running(bundle: Path, folder: Path, *options: str, is_forked: bool = True) -
         service.stop()
 
 
-class Load:
-    """Threads that ask without pause until they are told to stop; each answer goes to ``check``."""
+class Threads:
+    """Threads that do ``work``, each with its number, until the end of the block, when ``stopped`` is set."""
 
-    def __init__(self, port: int, bodies: Sequence[Any], check: Any, *, threads: int, path: str = "/recommend") -> None:
-        self.count, self.errors = 0, list[str]()
-        self._stopped = threading.Event()
-        self._port, self._bodies, self._check, self._path = port, bodies, check, path
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(threads)]
+    def __init__(self, work: Callable[[int], None], number: int) -> None:
+        self.stopped = threading.Event()
+        self._threads = [threading.Thread(target=work, args=(each,)) for each in range(number)]
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopped.set()
+        self.stopped.set()
         for thread in self._threads:
             thread.join()
 
+
+class Load(Threads):
+    """Threads that ask without pause until they are told to stop; each answer goes to ``check``."""
+
+    def __init__(self, port: int, bodies: Sequence[Any], check: Any, *, threads: int, path: str = "/recommend") -> None:
+        super().__init__(self._ask, threads)
+        self.count, self.errors = 0, list[str]()
+        self._port, self._bodies, self._check, self._path = port, bodies, check, path
+
     def _ask(self, number: int) -> None:
         client = Client(self._port)
-        while not self._stopped.is_set():
+        while not self.stopped.is_set():
             number += 1
             body = self._bodies[number % len(self._bodies)]
             try:

@@ -6,12 +6,11 @@ import contextlib
 import http.client
 import random
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from running import LONG, Client, Service
+from running import LONG, Client, Service, Threads
 
 from shortlist.service.state.sqlite import SQLiteState
 
@@ -20,29 +19,19 @@ THREADS = 4
 EVENTS = 50  # of a user
 
 
-class Writing:
+class Writing(Threads):
     """Threads that post events one by one, each of users of its own, and what was acknowledged: (user, event) in order."""
 
     def __init__(self, port: int, this_round: int) -> None:
+        super().__init__(self._write, THREADS)
         self.acknowledged: list[list[tuple[str, str]]] = [[] for _ in range(THREADS)]
         self.problems: list[str] = []
-        self._port, self._round, self._stopped = port, this_round, threading.Event()
-        self._threads = [threading.Thread(target=self._write, args=(number,)) for number in range(THREADS)]
-
-    def __enter__(self) -> Writing:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join()
+        self._port, self._round = port, this_round
 
     def _write(self, thread: int) -> None:
         with contextlib.closing(Client(self._port)) as client:
             number = 0
-            while not self._stopped.is_set():
+            while not self.stopped.is_set():
                 user, event = f"{self._round}.{thread}.{number // EVENTS}", f"{self._round}.{thread}.{number}"
                 body = {"events": [{"user_id": user, "item_id": f"i{number % EVENTS:04d}", "event_id": event}]}
                 try:

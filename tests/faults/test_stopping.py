@@ -6,40 +6,29 @@ import http.client
 import os
 import re
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from running import START_S, Client, Service, running
+from running import START_S, Client, Service, Threads, running
 
 THREADS = 8
 
 
-class Asking:
+class Asking(Threads):
     """Threads that ask without pause: what came of the requests that were sent before and after a moment."""
 
     def __init__(self, port: int) -> None:
+        super().__init__(self._ask, THREADS)
         self.moment = float("inf")
         self.before, self.after = Counter[str](), Counter[str]()
-        self._port, self._stopped = port, threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(THREADS)]
-
-    def __enter__(self) -> Asking:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join()
+        self._port = port
 
     def _ask(self, number: int) -> None:
         client = Client(self._port)
-        while not self._stopped.is_set():
+        while not self.stopped.is_set():
             number += 1
             # Every third one takes longer, in a thread of the service.
             body = {"user_id": f"u{number % 100:04d}"} | (
@@ -107,10 +96,7 @@ def test_a_worker_that_dies_is_replaced_and_two_are_stopped_as_one_is(
     bundles: tuple[Path, Path], tmp_path: Path, record_property: Callable[[str, Any], None]
 ) -> None:
     with running(bundles[0], tmp_path, "--workers", "2", "--log-level", "info", is_forked=False) as service:
-        until = time.monotonic() + START_S
-        while len(workers(service)) < 2:
-            assert time.monotonic() < until, service.told()
-            time.sleep(0.05)
+        until = begun(service, 2)
         first = workers(service)[0]
         os.kill(first, signal.SIGKILL)
         failed, answered = 0, 0
@@ -137,16 +123,22 @@ def test_workers_whose_first_process_is_killed_end_and_leave_the_port(
     bundles: tuple[Path, Path], tmp_path: Path
 ) -> None:
     with running(bundles[0], tmp_path, "--workers", "2", "--log-level", "info", is_forked=False) as service:
-        until = time.monotonic() + START_S
-        while len(workers(service)) < 2:
-            assert time.monotonic() < until, service.told()
-            time.sleep(0.05)
+        until = begun(service, 2)
         service.kill()
         while any(Path(f"/proc/{worker}").exists() for worker in workers(service)):
             assert time.monotonic() < until, service.told()
             time.sleep(0.05)
         service.start()  # on the same port, with the same folder
         assert service.failures() == []
+
+
+def begun(service: Service, number: int) -> float:
+    """Wait until so many workers answer; until when whatever comes next is waited for."""
+    until = time.monotonic() + START_S
+    while len(workers(service)) < number:
+        assert time.monotonic() < until, service.told()
+        time.sleep(0.05)
+    return until
 
 
 def workers(service: Service) -> list[int]:

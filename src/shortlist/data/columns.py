@@ -34,9 +34,8 @@ class Columns:
         self.frame = frame
         self._levels: dict[str, Levels] = {}
         self._lists: dict[str, tuple[Levels, Tensor]] = {}
-        self.places: dict[
-            str, npt.NDArray[np.int32]
-        ] = {}  # of each value, by feature, where they were fitted on just this
+        # The place of each value, by feature, where a feature was fitted on just this frame.
+        self.places: dict[str, npt.NDArray[np.int32]] = {}
 
     def levels(self, feature: Feature) -> Levels:
         """The values of a feature that has one a row."""

@@ -58,13 +58,14 @@ def same_kind(ids: pl.Series, table_ids: pl.Series) -> tuple[pl.Series, pl.Serie
     """Both as integers if both can be, else both as text: "7" in one file and 7 in the other are the same id."""
     if ids.dtype != pl.String and table_ids.dtype != pl.String:
         return ids, table_ids
-    pair = []
-    for column in (ids, table_ids):
-        numbers = column.cast(pl.Int64, strict=False) if column.dtype == pl.String else column
-        if numbers.null_count() or (column.dtype == pl.String and (numbers.cast(pl.String) != column).any()):
-            return ids.cast(pl.String), table_ids.cast(pl.String)
-        pair.append(numbers)
-    return pair[0], pair[1]
+    one, other = (as_numbers(column) if column.dtype == pl.String else column for column in (ids, table_ids))
+    return (ids.cast(pl.String), table_ids.cast(pl.String)) if one is None or other is None else (one, other)
+
+
+def as_numbers(texts: pl.Series) -> pl.Series | None:
+    """Texts as whole numbers, if each of them is one as numbers are written; None where one is not: "007" is not 7."""
+    numbers = texts.cast(pl.Int64, strict=False)
+    return None if numbers.null_count() or (numbers.cast(pl.String) != texts).any() else numbers
 
 
 def distinct(ids: pl.Series) -> pl.Series:

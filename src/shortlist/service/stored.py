@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from shortlist.data.ids import as_numbers
 from shortlist.errors import DataError
 from shortlist.schema import Schema
 from shortlist.service.recent import moments
@@ -51,8 +52,8 @@ def events_frame(state: State) -> pl.DataFrame:
 
 def _numbers(ids: pl.Series) -> pl.Series:
     """The same as whole numbers, if that is what they all are."""
-    numbers = ids.cast(pl.Int64, strict=False)
-    return numbers if len(ids) and not numbers.null_count() and (numbers.cast(pl.String) == ids).all() else ids
+    numbers = as_numbers(ids) if len(ids) else None
+    return ids if numbers is None else numbers
 
 
 def _address(place: str) -> str:
