@@ -55,7 +55,7 @@ _INSERT = """INSERT INTO events SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (
 ON CONFLICT (event_id) DO NOTHING"""
 _RECENT = "SELECT event_id, item_id, timestamp, received FROM events WHERE user_id = ? ORDER BY place DESC LIMIT ?"
 _ALL = """SELECT user_id, place, event_id, item_id, timestamp, received FROM events
-WHERE ?1 IS NULL OR (user_id, place) > (?1, ?2) ORDER BY user_id, place LIMIT ?3"""
+WHERE (user_id, place) > (?, ?) ORDER BY user_id, place LIMIT ?"""
 _CHANGES = "SELECT revision, item_id, columns, received FROM items WHERE revision > ? ORDER BY revision"
 _REVISION = "SELECT coalesce(max(revision), 0) FROM items"
 
@@ -107,7 +107,7 @@ class SQLiteState:
 
     def all_events(self) -> Iterator[StoredEvent]:
         """All events by user and the order of storing, some at a time: whoever writes does not wait for who reads them."""
-        after: tuple[str | None, int] = (None, 0)
+        after = ("", 0)  # before all: places begin with 1
         while True:
             with self._reading() as connection:
                 rows = connection.execute(_ALL, (*after, PAGE)).fetchall()
