@@ -53,14 +53,15 @@ class Among:
 class Searcher(Protocol):
     """A library's index over n vectors, by row. It never changes, and several threads may search it at once."""
 
-    def nearest(self, queries: Tensor, k: int, *, among: Among | None) -> tuple[Tensor, Tensor]:
+    def nearest(self, queries: Tensor, k: int, *, spare: int, among: Among | None) -> tuple[Tensor, Tensor]:
         """Scores and rows (B, k) for one query or more, best first; -inf and -1 where nothing was found.
 
+        Of the k, ``spare`` are for those that will be left out: the answer is the others, however far down they are.
         ``among`` says which rows may be answered, k of them or more; None: all n, which are k or more.
         """
         ...
 
-    def effort(self, k: int, *, share: float) -> float:
+    def effort(self, k: int, *, spare: int, share: float) -> float:
         """How many vectors ``nearest`` scores for one query, about, where ``share`` of the rows may be answered.
 
         Where exact search scores fewer, that is done.
@@ -199,9 +200,10 @@ class Overlay:
         share, fetch = num_open / len(self.main.items), min(fetch, num_open)
         # By the request alone, never by the batch it came in: the same request gets the same answer.
         is_filtered = among is not None or exclude is not None
-        if is_filtered and num_open <= _SCATTERED * self.searcher.effort(fetch, share=share):
+        spare = max(0, fetch - k)
+        if is_filtered and num_open <= _SCATTERED * self.searcher.effort(fetch, spare=spare, share=share):
             return self.main.search(queries, k, filter)
-        scores, rows = self.searcher.nearest(queries, fetch, among=among)
+        scores, rows = self.searcher.nearest(queries, fetch, spare=spare, among=among)
         if exclude is not None:
             scores, rows = _without(exclude, scores, rows)
         scores, rows = scores[:, :k], rows[:, :k]

@@ -171,12 +171,12 @@ class _Tuned:
     nprobe: int
     k_factor: int
 
-    def nearest(self, queries: Tensor, k: int, *, among: Among | None) -> tuple[Tensor, Tensor]:
-        nprobe, rescored = self._reach(k, 1.0 if among is None else among.share)
+    def nearest(self, queries: Tensor, k: int, *, spare: int, among: Among | None) -> tuple[Tensor, Tensor]:
+        nprobe, rescored = self._reach(k, spare, 1.0 if among is None else among.share)
         return self.clusters.nearest(queries, k, nprobe=nprobe, rescored=rescored, among=among)
 
-    def effort(self, k: int, *, share: float) -> float:
-        nprobe, rescored = self._reach(k, share)
+    def effort(self, k: int, *, spare: int, share: float) -> float:
+        nprobe, rescored = self._reach(k, spare, share)
         return self.clusters.work(nprobe=nprobe, rescored=rescored) / _SCANS
 
     def arrays(self) -> dict[str, Tensor]:
@@ -195,14 +195,15 @@ class _Tuned:
             if step and self.clusters.codes is not None and 1 <= nprobe <= self.clusters.nlist:
                 yield f"nprobe={nprobe}", replace(self, nprobe=nprobe)
 
-    def _reach(self, k: int, share: float) -> tuple[int, int]:
+    def _reach(self, k: int, spare: int, share: float) -> tuple[int, int]:
         """Clusters and exact scores: more where a share may answer, and beyond the k it was tuned for.
 
-        There as the root of k: with it the recall of the 200 best and of the 500 best stays that of the 100 best, where twice
-        and five times as many of both would raise it at 1.4 times the time.
+        For the answer as the root of its length: with it the recall of the 200 best and of the 500 best stays that of the
+        100 best, where twice and five times as many of both would raise it at 1.4 times the time. For the ``spare`` in
+        proportion: those behind the best are farther from the query, and found as often only so.
         """
-        clusters = self.clusters
-        more = max(1.0, k / TUNED_K) ** 0.5
+        clusters, answered = self.clusters, max(k - spare, TUNED_K)
+        more = (answered / TUNED_K) ** 0.5 * max(1.0, k / answered)
         nprobe = math.ceil(self.nprobe * more / share)
         rescored = math.ceil(self.k_factor * TUNED_K * more)
         return min(nprobe, clusters.nlist), max(k, min(rescored, math.ceil(share * len(clusters.vectors))))

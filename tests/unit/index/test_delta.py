@@ -17,7 +17,7 @@ class Forgetful:
         self.vectors, self.finds, self.work = vectors, finds, work
         self.asked: list[tuple[int, int]] = []
 
-    def nearest(self, queries: Tensor, k: int, *, among: Among | None) -> tuple[Tensor, Tensor]:
+    def nearest(self, queries: Tensor, k: int, *, spare: int, among: Among | None) -> tuple[Tensor, Tensor]:
         self.asked.append((len(queries), k))
         scores = queries @ self.vectors.T
         if among is not None:
@@ -26,7 +26,7 @@ class Forgetful:
         best[:, self.finds :], rows[:, self.finds :] = -torch.inf, -1
         return best, rows
 
-    def effort(self, k: int, *, share: float) -> float:
+    def effort(self, k: int, *, spare: int, share: float) -> float:
         return self.work
 
     def arrays(self) -> dict[str, Tensor]:

@@ -21,13 +21,13 @@ class Scan:
     def __init__(self, vectors: Tensor) -> None:
         self.vectors = vectors
 
-    def nearest(self, queries: Tensor, k: int, *, among: Among | None) -> tuple[Tensor, Tensor]:
+    def nearest(self, queries: Tensor, k: int, *, spare: int, among: Among | None) -> tuple[Tensor, Tensor]:
         scores = queries @ self.vectors.T
         if among is not None:
             scores[:, ~among.rows] = -torch.inf
         return scores.topk(k, dim=1)
 
-    def effort(self, k: int, *, share: float) -> float:
+    def effort(self, k: int, *, spare: int, share: float) -> float:
         return 0.0
 
     def arrays(self) -> dict[str, Tensor]:

@@ -49,6 +49,13 @@ def test_more_recall_is_asked_for_and_reached_with_more_work() -> None:
     assert looked[0][0] < looked[1][0] < index.tuned.nlist
 
 
+def test_those_behind_the_best_are_found_as_often() -> None:
+    items, vectors, queries = torch.arange(1, 20_001), random(20_000, 32), random(300, 32, seed=1)
+    index = IVFPQ(recall=0.95).build(items, vectors, queries=queries[:200])
+    best = Exact().build(items, vectors).search(queries[200:], 100).items
+    assert found_part(index, items, vectors, queries[200:], Filter(exclude=best)) >= 0.94
+
+
 def test_the_longest_vectors_are_found_in_few_clusters() -> None:
     """FAISS's own clusters for inner products are those of directions: long vectors are spread over all of them."""
     vectors = torch.nn.functional.normalize(random(6_000, 16)) * random(6_000, 1, seed=1).exp()
