@@ -24,7 +24,7 @@ import torch
 
 import shortlist as sl
 from shortlist.contracts import Catalogue, Requests
-from shortlist.fitting import training_batches
+from shortlist.data.training_batches import training_batches
 from shortlist.machine import facts
 from shortlist.models import losses
 from shortlist.training.environment import run_apart

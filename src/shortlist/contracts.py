@@ -88,6 +88,7 @@ class Examples:
     step: Tensor | None = None  # (B, S) the last history step known before each target of a sequence
     pools: Pools | None = None  # of the requests; None: one pool
     also_positive: Tensor | None = None  # (B, N) bool: shared negatives that are the user's other positives
+    request: Tensor | None = None  # (B,) ascending, of pairs whose R requests say but who asks; also_positive: (R, N)
     evidence: Tensor | None = None  # (B, S, E)
 
     def __len__(self) -> int:

@@ -18,14 +18,14 @@ from shortlist.contracts import (
     LearnsUsers,
     ModelSettings,
     Ranker,
-    Sampling,
     Solver,
     Trainable,
 )
-from shortlist.data.batches import ListBatches, Moments, PairBatches
+from shortlist.data.batches import ListBatches, Moments
 from shortlist.data.dataset import Dataset
 from shortlist.data.sequences import SequenceBatches
 from shortlist.data.split import hold_back, hold_last, split_random
+from shortlist.data.training_batches import TrainingBatches, training_batches, with_labels
 from shortlist.errors import SettingsError, TrainingError
 from shortlist.features import blocks
 from shortlist.funnel import Funnel
@@ -86,7 +86,7 @@ def fit(
     for source in sources:
         source.trained_until.check_later(train, name=f"The retriever {source.name}")
     resolved = (training or Training()).resolve(settings.recommended)
-    kind = _resolved(settings.sampling, train).kind
+    kind = with_labels(settings.sampling, train).kind
     if not sources:
         _check_targets(train, kind, name)
     usual = {"ratings": "rmse", "labels": "auc"}.get(kind)
@@ -212,22 +212,7 @@ def _fit_part(
     return replace(model, log=_run(model, lists, validate, None if run_dir is None else run_dir / "lists", show))
 
 
-def training_batches(
-    dataset: Dataset, sampling: Sampling, *, batch_size: int, seed: int
-) -> PairBatches | SequenceBatches:
-    """The batches that ``sampling`` asks for."""
-    kind = SequenceBatches if sampling.kind == "sequences" else PairBatches
-    return kind(dataset, _resolved(sampling, dataset), batch_size=batch_size, seed=seed)
-
-
-def _resolved(sampling: Sampling, dataset: Dataset) -> Sampling:
-    """The sampling with labels where the data has them: other data gives a positive and its negatives."""
-    if sampling.kind == "labels" and dataset.schema.label is None:
-        return replace(sampling, kind="pairs")
-    return sampling
-
-
-def _count(network: Trainable | Grown, catalogue: Catalogue, batches: PairBatches | SequenceBatches) -> None:
+def _count(network: Trainable | Grown, catalogue: Catalogue, batches: TrainingBatches) -> None:
     """Show all that will be learnt from to a network that counts combinations of it, where any are asked for."""
     if catalogue.crosses and isinstance(network, CountsEvents):
         for step in range(batches.num_steps):
@@ -236,7 +221,7 @@ def _count(network: Trainable | Grown, catalogue: Catalogue, batches: PairBatche
 
 def _run(
     model: Model,
-    batches: PairBatches | SequenceBatches | ListBatches | MinedBatches,
+    batches: TrainingBatches | ListBatches | MinedBatches,
     validate: Validate | None,
     run_dir: Path | None,
     show: bool,

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from shortlist.contracts import Batches, Examples, Filter, ItemIndex, Retriever
-from shortlist.data.batches import PairBatches, mix
+from shortlist.data.batches import mix
+from shortlist.data.pairs import PairBatches
 from shortlist.features import mapped
 from shortlist.index import choose
 

@@ -9,7 +9,7 @@ import torch
 
 import shortlist as sl
 from shortlist.data import Dataset
-from shortlist.fitting import training_batches
+from shortlist.data.training_batches import training_batches
 from shortlist.mining import MinedBatches
 
 SETTINGS = sl.TwoTower(

@@ -1,4 +1,4 @@
-"""Data sets to batches: training examples by (epoch, step), and requests with what came next for evaluation.
+"""Data sets to requests with what came next, at moments of a part or for evaluation; and candidates with labels to batches.
 
 All of it is index arithmetic on flat arrays that lie in memory; no worker processes, no padding beyond a batch's longest.
 """
@@ -6,7 +6,6 @@ All of it is index arithmetic on flat arrays that lie in memory; no worker proce
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import get_args
 
 import torch
@@ -20,12 +19,9 @@ from shortlist.contracts import (
     Filter,
     Interactions,
     Requests,
-    Sampling,
     When,
 )
 from shortlist.data.dataset import Dataset
-from shortlist.data.others import Others
-from shortlist.data.sample import Positives, SharedSample, draw_negatives
 from shortlist.errors import SettingsError
 from shortlist.features import running_total, spans
 
@@ -44,98 +40,6 @@ def make_requests(
     window, length, times = (None, None, None) if history == 0 else events.windows(rows, stops, history)
     features = None if user_features is None else user_features.take(rows)
     return Requests(rows, window, length, times, time, features, context)
-
-
-class PairBatches:
-    """One target an example: a liked event with the history before it and negatives, or a rated or labelled one.
-
-    The order of an epoch depends on (seed, epoch), the negatives on (seed, epoch, step): see :class:`Batches`.
-    """
-
-    def __init__(self, dataset: Dataset, sampling: Sampling, *, batch_size: int, seed: int) -> None:
-        liked = dataset.positives()
-        source = liked if sampling.kind == "pairs" else dataset
-        self.dataset, self.sampling, self.batch_size, self.seed = source, sampling, batch_size, seed
-        events, self._known = source.events, liked.events
-        self._rows = events.rows()
-        self._own, self._stops = own_events(source)
-        self._positives = Positives(events) if sampling.kind == "pairs" else None
-        self._shared: SharedSample | None = None
-        if sampling.kind == "pairs" and not sampling.negatives:
-            counts = torch.bincount(events.items[self._own].long(), minlength=events.num_items + 1)
-            self._shared = SharedSample(counts, sampling, targets_a_group=batch_size)
-        self._others = None if sampling.ordered or not sampling.history else Others(self._known, seed=seed)
-        self._epoch: tuple[int, Tensor] | None = None
-
-    @property
-    def num_examples(self) -> int:
-        """Events to learn from."""
-        return len(self._own)
-
-    @property
-    def num_items(self) -> int:
-        """Items there are (I)."""
-        return self.dataset.events.num_items
-
-    def liked_by(self, rows: Tensor) -> Tensor:
-        """All items (B, X) that the ``rows`` (B,) like, padded with 0."""
-        offsets = self._known.offsets
-        return padded(self._known.items, offsets[rows], offsets[rows + 1])
-
-    @property
-    def num_steps(self) -> int:
-        """Batches of one epoch; the last may be smaller."""
-        return -(-len(self._own) // self.batch_size)
-
-    def get(self, epoch: int, step: int) -> Examples:
-        """The examples of one step."""
-        places = self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
-        chosen = self._own[places]
-        data, events, sampling = self.dataset, self.dataset.events, self.sampling
-        rows, items = self._rows[chosen], events.items[chosen].long()
-        take = partial(_column, chosen=chosen)
-        requests = make_requests(
-            self._known,
-            rows=rows,
-            stops=self._stops[places],
-            history=sampling.history if self._others is None else 0,
-            user_features=data.user_features,
-            context=None if data.context is None else data.context.take(chosen),
-            time=None if events.times is None else events.times[chosen],
-        )
-        if self._others is not None:
-            requests = self._others.beside(requests, chosen, epoch=epoch, most=sampling.history)
-        weights = take(events.weights)
-        if sampling.kind == "ratings":
-            return Examples(requests, items[:, None], take(events.ratings), weights)
-        if sampling.kind == "labels":
-            assert events.liked is not None
-            return Examples(requests, items[:, None], events.liked[chosen, None].float(), weights)
-        assert self._positives is not None
-        generator = torch.Generator().manual_seed(mix(self.seed, epoch, step))
-        if sampling.negatives:
-            drawn = draw_negatives(self._positives, rows, sampling.negatives, generator=generator)
-            return Examples(requests, items[:, None], weights=weights, negatives=drawn[:, None])
-        assert self._shared is not None
-        sample = self._shared.draw(items, generator=generator)
-        assert sample.columns is not None
-        other = self._positives.among(rows, sample.items)
-        other[torch.arange(len(rows)), sample.columns] = False  # the target itself
-        return Examples(
-            requests,
-            items[:, None],
-            weights=weights,
-            negatives=sample.items,
-            negatives_log_prob=sample.log_prob,
-            target_column=sample.columns,
-            also_positive=other,
-        )
-
-    def _order(self, epoch: int) -> Tensor:
-        if self._epoch is None or self._epoch[0] != epoch:
-            generator = torch.Generator().manual_seed(mix(self.seed, epoch, -1))
-            self._epoch = (epoch, torch.randperm(len(self._own), generator=generator))
-        return self._epoch[1]
 
 
 class ListBatches:
@@ -284,10 +188,6 @@ def padded(values: Tensor, starts: Tensor, stops: Tensor) -> Tensor:
     positions = spans(starts, lengths)
     table[row, positions - starts[row]] = values[positions].long()
     return table
-
-
-def _column(values: Tensor | None, *, chosen: Tensor) -> Tensor | None:
-    return None if values is None else values[chosen][:, None]
 
 
 def mix(seed: int, epoch: int, step: int) -> int:

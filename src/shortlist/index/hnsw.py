@@ -105,10 +105,10 @@ class _Tuned:
     graph: GraphSearch
     ef_search: int
 
-    def nearest(self, queries: Tensor, k: int, *, spare: int, among: Among | None) -> tuple[Tensor, Tensor]:
+    def nearest(self, queries: Tensor, k: int, *, spare: int, among: Among | None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         return self.graph.nearest(queries, k, self._ef(k, 1.0 if among is None else among.share), among=among)
 
-    def effort(self, k: int, *, spare: int, share: float) -> float:
+    def effort(self, k: int, *, spare: int, share: float) -> float:  # noqa: ARG002
         return self.graph.effort(self._ef(k, share))
 
     def arrays(self) -> dict[str, Tensor]:

@@ -44,7 +44,7 @@ class Overfetching:
 
     library: Unfiltered
 
-    def nearest(self, queries: Tensor, k: int, *, spare: int, among: Among | None) -> tuple[Tensor, Tensor]:
+    def nearest(self, queries: Tensor, k: int, *, spare: int, among: Among | None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """The library's best ``k`` of those it finds among the rows that may be answered."""
         if among is None:
             return self.library.nearest(queries, k)
@@ -54,7 +54,7 @@ class Overfetching:
         rows = rows.gather(1, kept)
         return scores, rows.masked_fill_(scores == -torch.inf, -1)
 
-    def effort(self, k: int, *, spare: int, share: float) -> float:
+    def effort(self, k: int, *, spare: int, share: float) -> float:  # noqa: ARG002
         """The library's, for all that it is asked for."""
         return self.library.effort(k if share == 1 else self._fetched(k, share))
 

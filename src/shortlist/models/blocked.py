@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shortlist.pools import Pools
@@ -18,11 +18,13 @@ from shortlist.pools import Pools
 QUERIES = 512  # whose logits are in memory (and in cache) at a time,
 LOGITS = 1 << 24  # but no more than so many logits: 64 MB
 ROWS = 64  # blocks of queries are filled up to a multiple of this,
-COLUMNS = 256  # and the candidates of a sample are filled up to a multiple of this
+COLUMNS = 64  # and the candidates of a sample are filled up to a multiple of this
+FAR_BELOW = 1e30  # what is left of a logit's exponential is 0
 GATHERED = 1 << 22  # numbers in the vectors of own negatives that are in memory at a time
 
-# From a block's logits (R, M) and its place among the queries to the rows' losses (R,) and the logits' slopes (R, M).
-Rows = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
+# From a block's logits (R, M) and its place among the queries to the rows' losses (R,) and the logits' slopes (R, M), each
+# row of which still is to be multiplied by the third (R,), where there is one.
+Rows = Callable[[Tensor, slice], tuple[Tensor, Tensor, Tensor | None]]
 
 
 def flat_places(logits: Tensor, columns: Tensor) -> Tensor:
@@ -31,26 +33,69 @@ def flat_places(logits: Tensor, columns: Tensor) -> Tensor:
     return begins.view(-1, *(1,) * (columns.dim() - 1)) + columns
 
 
+def push_away(logits: Tensor, masked: Tensor) -> None:
+    """Put the ``masked`` (R, M) of ``logits`` (R, M or more) far below the others: three to five times as fast as -inf."""
+    logits[:, : masked.shape[1]].sub_(masked.view(torch.uint8), alpha=FAR_BELOW)
+
+
 def softmax_rows(columns: Tensor) -> Rows:
     """Cross-entropy of the candidates ``columns`` (R,) among all of them; the slopes lie where the logits lay."""
 
-    def rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
+    def rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor, Tensor | None]:
         chance, column = torch.softmax(logits, dim=1, out=logits), columns[block]
         own = chance.gather(1, column[:, None]).squeeze(1)
         chance.view(-1).index_copy_(0, flat_places(chance, column), own - 1)  # scatter_ takes 20 times as long
         wide = torch.float64 if own.dtype == torch.float64 else torch.float32
-        return -torch.log(own.to(wide).clamp(min=torch.finfo(wide).tiny)), chance
+        return -torch.log(own.to(wide).clamp(min=torch.finfo(wide).tiny)), chance, None
 
     return rows
+
+
+def joint_softmax_rows(
+    columns: Tensor, query: Tensor, masked: Tensor, weights: Tensor | None, *, num_queries: int
+) -> tuple[Rows, Tensor]:
+    """Cross-entropy of each of a query's positives among itself and the candidates that are not ``masked`` (R, M).
+
+    Positive ``columns`` (E,), which are masked, belong to ``query`` (E,), ascending, and count ``weights`` (E,). Gives
+    rows that are the mean over a query's positives, and how much each query counts (R,).
+
+    With z the log of the sum of exponentials over the rest, a positive's loss is softplus(z - s), whose slope is
+    -sigmoid(z - s) at s and sigmoid(z - s) times the softmax over the rest at the others.
+    """
+    if weights is None:
+        weights = torch.ones(len(query), device=query.device)
+    total = weights.new_zeros(num_queries).index_add_(0, query, weights)
+    share = weights / total[query].clamp(min=1e-9)  # (E,)
+    begins = torch.searchsorted(query, torch.arange(num_queries + 1, device=query.device)).tolist()
+
+    def rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor, Tensor | None]:
+        wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
+        those = slice(begins[block.start], begins[block.stop])
+        row, part, flat = query[those] - block.start, share[those].to(wide), logits.view(-1)
+        places = row * logits.shape[1] + columns[those]
+        own = flat[places].to(wide)
+        push_away(logits, masked[block])
+        top = logits.amax(1).to(wide)
+        chance = torch.softmax(logits, dim=1, out=logits)
+        rest = top - torch.log(chance.amax(1).to(wide))  # (R,)
+        gap = rest[row] - own
+        slopes = torch.sigmoid(gap) * part
+        sums = torch.zeros(len(logits), 2, dtype=wide, device=logits.device)
+        sums.index_add_(0, row, torch.stack((F.softplus(gap) * part, slopes), dim=1))
+        strength = sums[:, 1].clamp(min=torch.finfo(wide).tiny)
+        flat.index_add_(0, places, (-slopes / strength[row]).to(flat.dtype))  # where the masked ones have 0
+        return sums[:, 0], chance, strength
+
+    return rows, total
 
 
 def binary_rows(columns: Tensor, negatives: Tensor, *, beta: float) -> Rows:
     """``(beta * softplus(-positive) + sum_n softplus(negative_n)) / (1 + N)`` for own negatives (R, N)."""
 
-    def rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
+    def rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor, Tensor | None]:
         chosen = torch.cat((columns[block, None], negatives[block]), dim=1)  # (R, 1+N), the positive first
         values, slopes = _binary(logits.gather(1, chosen), beta)
-        return values, torch.zeros_like(logits).scatter_add_(1, chosen, slopes.to(logits.dtype))
+        return values, torch.zeros_like(logits).scatter_add_(1, chosen, slopes.to(logits.dtype)), None
 
     return rows
 
@@ -58,13 +103,13 @@ def binary_rows(columns: Tensor, negatives: Tensor, *, beta: float) -> Rows:
 def differentiated(loss: Callable[[Tensor, Tensor], Tensor], columns: Tensor) -> Rows:
     """Any ``loss(scores, columns)`` (R,) of a block's scores (R, M), its slopes found by autograd."""
 
-    def rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
+    def rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor, Tensor | None]:
         with torch.enable_grad():
             wide = logits.float() if logits.dtype != torch.float64 else logits
             scores = wide.detach().requires_grad_()
             values = loss(scores, columns[block])
             (slopes,) = torch.autograd.grad(values.sum(), scores)
-        return values.detach(), slopes
+        return values.detach(), slopes, None
 
     return rows
 
@@ -82,6 +127,13 @@ def _binary(logits: Tensor, beta: float) -> tuple[Tensor, Tensor]:
 def _low_precision(tensor: Tensor) -> torch.dtype:
     kind = tensor.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
+
+
+def evenly(layers: nn.Module, rows: Tensor) -> Tensor:
+    """``layers(rows)`` (R, …); in low precision with rows filled up to a number that comes again, as in :class:`Blocked`."""
+    missing = -len(rows) % ROWS if _low_precision(rows).itemsize < 4 else 0
+    found: Tensor = layers(_filled(rows, missing))
+    return found[: len(rows)] if missing else found
 
 
 def _filled(rows: Tensor, missing: int) -> Tensor:
@@ -125,31 +177,34 @@ class Blocked(torch.autograd.Function):
         total = queries.new_zeros(())
         to_queries, to_candidates = torch.empty_like(queries), torch.zeros_like(candidates)
         low, common = _low_precision(queries), pools.own[0]
-        wide = 1 if low == queries.dtype or log_prob is None else COLUMNS
+        is_low = low.itemsize < 4
+        wide = COLUMNS if is_low and log_prob is not None else 1
         most = max(own.stop - own.start for _, own in pools) + common
         most += -most % wide
         at_once = QUERIES if queries.device.type == "cpu" else len(queries)  # a GPU waits for small pieces of work
         size = max(1, min(at_once, LOGITS // max(most, 1)))
         with torch.autocast(queries.device.type, enabled=False):
-            narrow, correction = candidates.to(low), None if log_prob is None else log_prob.to(low)
+            narrow, correction = candidates.to(low), None if log_prob is None else log_prob.neg().to(low)
             memory = narrow.new_empty(size * most)  # used again: fresh memory costs as much as a product
             for of_pool, own in pools:
-                met, less = _met(narrow, common, own), None if correction is None else _met(correction, common, own)
+                met, more = _met(narrow, common, own), None if correction is None else _met(correction, common, own)
                 num, missing = len(met), -len(met) % wide
-                if less is not None:
-                    met, less = _filled(met, missing), F.pad(less, (0, missing), value=torch.inf)
-                for block in _even(of_pool, size, 1 if low == queries.dtype else ROWS):
+                if more is not None:
+                    met, more = _filled(met, missing), F.pad(more, (0, missing), value=-torch.inf)
+                for block in _even(of_pool, size, ROWS if is_low else 1):
                     here = block.stop - block.start
-                    missing = 0 if low == queries.dtype else min(-here % ROWS, size - here)
+                    missing = min(-here % ROWS, size - here) if is_low else 0
                     scaled = queries[block] * scale
                     out = memory[: (here + missing) * len(met)].view(here + missing, len(met))
-                    logits = torch.mm(_filled(scaled.to(low), missing), met.T, out=out)[:here]
-                    if less is not None:
-                        logits.sub_(less)
-                    values, slopes = rows(logits, block)
+                    narrowed = _filled(scaled.to(low), missing)
+                    if more is None:
+                        logits = torch.mm(narrowed, met.T, out=out)[:here]
+                    else:
+                        logits = torch.addmm(more, narrowed, met.T, out=out)[:here]
+                    values, slopes, strength = rows(logits, block)
                     total += (values * share[block]).sum()
                     slopes = _filled(slopes.to(low), missing)
-                    part = share[block, None]
+                    part = share[block, None] if strength is None else (share[block] * strength)[:, None]
                     to_queries[block] = (slopes @ met)[:here].to(queries.dtype) * (scale * part)
                     to_met = slopes.T @ _filled((scaled * part).to(low), missing)
                     to_candidates[:common] += to_met[:common]

@@ -141,31 +141,38 @@ class MFNetwork(nn.Module):
 
     def loss(self, examples: Examples) -> Tensor:
         """The loss that the settings name, plus the regularisation."""
-        users, positives = self.embed_requests(examples.requests), self.embed_items(examples.items[:, 0])  # (B, D+2)
-        scores = (users * positives).sum(1) / self.settings.temperature  # (B,)
+        queries = self.embed_requests(examples.requests)  # (R, D+2)
+        positives = self.embed_items(examples.items[:, 0])  # (B, D+2)
+        users = queries if examples.request is None else queries[examples.request]  # (B, D+2)
         weights = None if examples.weights is None else examples.weights[:, 0]
         if self.settings.loss == "mse":
             assert examples.targets is not None
-            return losses.mse(scores, examples.targets[:, 0], weights) + self._penalty(users, positives)
+            return losses.mse(self._score(users, positives), examples.targets[:, 0], weights) + self._penalty(
+                users, positives
+            )
         assert examples.negatives is not None
         if self.settings.loss == "sampled_softmax":
             assert examples.target_column is not None
             negatives = self.embed_items(examples.negatives)  # (N, D+2)
             value = losses.sampled_softmax(
-                users,
+                queries,
                 negatives,
                 examples.target_column,
                 temperature=self.settings.temperature,
                 log_prob=examples.negatives_log_prob,
                 masked=examples.also_positive,
                 weights=weights,
+                query=examples.request,
             )
         else:
             negatives = self.embed_items(examples.negatives[:, 0])  # (B, N, D+2)
             against = torch.einsum("bd,bnd->bn", users, negatives) / self.settings.temperature
             pairwise = losses.bce if self.settings.loss == "bce" else losses.bpr
-            value = pairwise(scores, against, weights)
+            value = pairwise(self._score(users, positives), against, weights)
         return value + self._penalty(users, positives, negatives)
+
+    def _score(self, users: Tensor, items: Tensor) -> Tensor:
+        return (users * items).sum(1) / self.settings.temperature
 
     def _penalty(self, *vectors: Tensor) -> Tensor:
         if self.settings.regularization == 0:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from shortlist.contracts import Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError, check_choices, check_ranges
 from shortlist.models import losses
+from shortlist.models.blocked import evenly
 from shortlist.models.feature_embedding import FeatureEmbedding
 from shortlist.models.item_features import ItemFeatures
 from shortlist.models.layers import Table, mlp
@@ -172,9 +173,9 @@ class TwoTowerNetwork(nn.Module):
                     parts[0].new_zeros(len(user), width) if features is None else self.features[owner](features)
                 )
         joined: Tensor = (
-            torch.stack(parts).sum(0) if self.user_tower is None else self.user_tower(torch.cat(parts, dim=1))
+            torch.stack(parts).sum(0) if self.user_tower is None else evenly(self.user_tower, torch.cat(parts, dim=1))
         )
-        joined = F.normalize(joined, dim=1)
+        joined = F.normalize(joined.to(torch.promote_types(joined.dtype, torch.float32)), dim=1)
         return joined if self.item_bias is None else torch.cat((joined, torch.ones_like(joined[:, :1])), dim=1)
 
     def embed_items(self, items: Tensor) -> Tensor:
@@ -194,7 +195,7 @@ class TwoTowerNetwork(nn.Module):
         else:
             vectors = self.items.lookup(ids)
         if self.item_tower is not None:
-            vectors = vectors + self.item_tower(vectors)
+            vectors = vectors + evenly(self.item_tower, vectors)
         vectors = F.normalize(vectors, dim=1)
         if self.item_bias is None:
             return vectors
@@ -212,17 +213,19 @@ class TwoTowerNetwork(nn.Module):
         """Softmax over the batch's items and the uniform negatives, corrected for how often each is drawn."""
         assert examples.negatives is not None
         assert examples.target_column is not None
-        masked, unmet = examples.also_positive, self.unmet[examples.negatives]  # (B, N), (N,)
+        assert examples.also_positive is not None
+        masked, unmet = examples.also_positive, self.unmet[examples.negatives]  # (R, N), (N,)
         if unmet.any():  # that nobody took an item yet says nothing of those that are like it
-            masked = unmet.expand(len(examples), -1) if masked is None else unmet | masked
+            masked = unmet | masked
         return losses.sampled_softmax(
-            self.embed_requests(examples.requests),  # (B, D)
+            self.embed_requests(examples.requests),  # (R, D)
             self.embed_items(examples.negatives),  # (N, D)
             examples.target_column,
             temperature=self.settings.temperature,
             log_prob=examples.negatives_log_prob,
             masked=masked,
             weights=None if examples.weights is None else examples.weights[:, 0],
+            query=examples.request,
         )
 
     def _pool(self, history: Tensor, length: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor
 from shortlist.contracts import CandidateSource, Examples, Features, ModelSettings, Requests, Retriever
 from shortlist.data import Dataset
 from shortlist.data.batches import evaluation_batches
-from shortlist.fitting import fit, training_batches
+from shortlist.data.training_batches import training_batches
+from shortlist.fitting import fit
 from shortlist.model import Model, pair_scores
 from shortlist.training import Training
 

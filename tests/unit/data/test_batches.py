@@ -9,7 +9,8 @@ import torch
 
 from shortlist.contracts import Sampling
 from shortlist.data import Dataset, sample, split_last_out
-from shortlist.data.batches import PairBatches, evaluation_batches
+from shortlist.data.batches import evaluation_batches
+from shortlist.data.pairs import PairBatches
 from shortlist.data.sample import Positives, draw_negatives
 
 
@@ -144,8 +145,33 @@ def test_shared_negatives_are_distinct_hold_the_targets_and_know_their_chance(da
         met[examples.negatives] += 1
     assert examples.also_positive is not None
     assert examples.negatives_log_prob is not None
-    assert not examples.also_positive[torch.arange(32), examples.target_column].any()
+    assert examples.request is not None
+    assert examples.also_positive[examples.request, examples.target_column].all()
     torch.testing.assert_close(examples.negatives_log_prob.exp(), met[examples.negatives] / 400, atol=0.08, rtol=0)
+
+
+def test_targets_of_a_user_share_one_request_where_nothing_else_is_known(dataset: Dataset) -> None:
+    known, alone = (
+        PairBatches(dataset, Sampling(shared_negatives=8, history=history), batch_size=32, seed=0).get(0, 0)
+        for history in (0, 1)
+    )
+    assert known.request is not None
+    assert alone.request is None
+    users = known.requests.user
+    assert users is not None
+    assert len(users) < 32
+    assert users.tolist() == sorted(set(users.tolist()))
+    assert alone.requests.user is not None
+    assert sorted(zip(users[known.request].tolist(), known.items[:, 0].tolist(), strict=True)) == sorted(
+        zip(alone.requests.user.tolist(), alone.items[:, 0].tolist(), strict=True)
+    )
+    assert known.negatives is not None
+    assert torch.equal(known.negatives.sort().values, alone.negatives.sort().values)  # type: ignore[union-attr]
+    likes = Positives(dataset.events)
+    assert known.also_positive is not None
+    for row, user in enumerate(users):
+        expected = likes.contains(user.expand(len(known.negatives)), known.negatives)
+        assert torch.equal(known.also_positive[row], expected)
 
 
 def test_evaluation_asks_once_for_each_user_with_what_was_known(dataset: Dataset) -> None:

@@ -156,3 +156,23 @@ def test_with_pools_each_group_meets_its_own_candidates_alone(uncorrected: bool)
             pools=pools, corrects_positive=not uncorrected,
         )  # fmt: skip
     torch.testing.assert_close(low.double(), value, rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_positives_that_share_a_query_are_as_if_each_had_its_own(dtype: torch.dtype) -> None:
+    queries, candidates, columns, weights = _problem(700, 30, dtype)
+    owner = torch.randint(0, 580, (700,), generator=torch.Generator().manual_seed(1)).sort().values
+    few, own = queries[:600].detach().requires_grad_(), torch.arange(700)  # several blocks; the last have no positive
+    masked = torch.rand(600, 30, generator=torch.Generator().manual_seed(2)) < 0.2
+    masked[owner, columns] = True
+    masked[3] = True  # nothing to be compared with
+    log_prob = torch.rand(30, generator=torch.Generator().manual_seed(3), dtype=dtype)
+    others = masked[owner]
+    others[own, columns] = False
+    value, plain = (
+        losses.sampled_softmax(
+            given, candidates, columns, temperature=0.5, log_prob=log_prob, masked=hidden, weights=weights, query=query
+        )
+        for given, hidden, query in ((few, masked, owner), (few[owner], others, None))
+    )
+    _same(value, plain, (few, candidates))

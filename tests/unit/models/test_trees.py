@@ -75,7 +75,7 @@ def test_crossed_columns_reach_the_trees(clicks: pl.DataFrame) -> None:
 
 
 def _examples(model: sl.Model, dataset: sl.Dataset) -> Any:
-    from shortlist.fitting import training_batches
+    from shortlist.data.training_batches import training_batches
 
     assert model.settings.sampling is not None
     return training_batches(dataset, model.settings.sampling, batch_size=100, seed=0).get(0, 0)

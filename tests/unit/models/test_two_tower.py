@@ -10,8 +10,8 @@ import torch
 import shortlist as sl
 from shortlist.contracts import Requests
 from shortlist.data import Dataset
+from shortlist.data.training_batches import training_batches
 from shortlist.errors import SettingsError
-from shortlist.fitting import training_batches
 
 SETTINGS = sl.TwoTower(embedding_dim=8, hidden=(8,), history=5, negatives=4, id_dropout=0.0)
 

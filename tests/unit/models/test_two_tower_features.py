@@ -11,8 +11,8 @@ import torch
 import shortlist as sl
 from shortlist.contracts import KnowsItemFeatures, Requests
 from shortlist.data import Dataset
+from shortlist.data.training_batches import training_batches
 from shortlist.errors import SettingsError
-from shortlist.fitting import training_batches
 from shortlist.models.two_tower import TwoTowerNetwork
 
 SETTINGS = sl.TwoTower(embedding_dim=8, hidden=(8,), history=6, negatives=8)
