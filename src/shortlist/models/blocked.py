@@ -141,9 +141,34 @@ def _filled(rows: Tensor, missing: int) -> Tensor:
     return F.pad(rows, (0, 0, 0, missing)) if missing else rows
 
 
-def _met(values: Tensor, common: int, own: slice) -> Tensor:
-    """The first ``common`` of the values (M, …) and those of a group's own; no copy where they are neighbours."""
-    return values[: own.stop] if own.start == common else torch.cat((values[:common], values[own]))
+class _Groups:
+    """Candidates (M, D) and what is added to their logits (M,), as the groups of queries meet them."""
+
+    def __init__(self, candidates: Tensor, more: Tensor | None, common: int, room: int) -> None:
+        """All meet the first ``common``; with ``room`` they are filled up to as many, in memory that is used again."""
+        self.all, self.common = (candidates, more), common
+        self.kept = None
+        if room:
+            assert more is not None
+            self.kept = candidates.new_empty(room, candidates.shape[1]), more.new_empty(room)
+            for kept, values in zip(self.kept, (candidates, more), strict=True):
+                kept[:common] = values[:common]
+
+    def of(self, own: slice, multiple: int) -> tuple[Tensor, Tensor | None]:
+        """The common ones, then a group's own, then as many of 0 that no query can choose as make up the multiple."""
+        candidates, more = self.all
+        if self.kept is None:
+            if own.start == self.common:  # they are neighbours
+                return candidates[: own.stop], None if more is None else more[: own.stop]
+            vectors = torch.cat((candidates[: self.common], candidates[own]))
+            return vectors, None if more is None else torch.cat((more[: self.common], more[own]))
+        assert more is not None
+        vectors, added = self.kept
+        num = self.common + own.stop - own.start
+        filled = num + -num % multiple
+        vectors[self.common : num], added[self.common : num] = candidates[own], more[own]
+        vectors[num:filled], added[num:filled] = 0, -torch.inf
+        return vectors[:filled], added[:filled]
 
 
 def _even(rows: slice, size: int, multiple: int) -> Iterator[slice]:
@@ -186,11 +211,10 @@ class Blocked(torch.autograd.Function):
         with torch.autocast(queries.device.type, enabled=False):
             narrow, correction = candidates.to(low), None if log_prob is None else log_prob.neg().to(low)
             memory = narrow.new_empty(size * most)  # used again: fresh memory costs as much as a product
+            groups = _Groups(narrow, correction, common, most if wide > 1 else 0)
             for of_pool, own in pools:
-                met, more = _met(narrow, common, own), None if correction is None else _met(correction, common, own)
-                num, missing = len(met), -len(met) % wide
-                if more is not None:
-                    met, more = _filled(met, missing), F.pad(more, (0, missing), value=-torch.inf)
+                met, more = groups.of(own, wide)
+                num = common + own.stop - own.start
                 for block in _even(of_pool, size, ROWS if is_low else 1):
                     here = block.stop - block.start
                     missing = min(-here % ROWS, size - here) if is_low else 0
@@ -198,12 +222,16 @@ class Blocked(torch.autograd.Function):
                     out = memory[: (here + missing) * len(met)].view(here + missing, len(met))
                     narrowed = _filled(scaled.to(low), missing)
                     if more is None:
-                        logits = torch.mm(narrowed, met.T, out=out)[:here]
+                        torch.mm(narrowed, met.T, out=out)
                     else:
-                        logits = torch.addmm(more, narrowed, met.T, out=out)[:here]
-                    values, slopes, strength = rows(logits, block)
+                        torch.addmm(more, narrowed, met.T, out=out)
+                    values, slopes, strength = rows(out[:here], block)
                     total += (values * share[block]).sum()
-                    slopes = _filled(slopes.to(low), missing)
+                    if slopes.data_ptr() == out.data_ptr():
+                        out[here:] = 0
+                        slopes = out
+                    else:
+                        slopes = _filled(slopes.to(low), missing)
                     part = share[block, None] if strength is None else (share[block] * strength)[:, None]
                     to_queries[block] = (slopes @ met)[:here].to(queries.dtype) * (scale * part)
                     to_met = slopes.T @ _filled((scaled * part).to(low), missing)
