@@ -20,12 +20,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 
 import shortlist as sl
-from shortlist.contracts import Catalogue, Requests
+from shortlist.accelerating import accelerated
+from shortlist.contracts import Requests
 from shortlist.data.training_batches import training_batches
+from shortlist.funnel import Funnel
 from shortlist.machine import facts
+from shortlist.model import Model, TrainedUntil
 from shortlist.models import losses
 from shortlist.training.environment import run_apart
 from shortlist.training.optimizer import build_optimizer
@@ -96,21 +100,28 @@ def measure(settings: Any, dataset: sl.Dataset, batch_size: int, precision: str,
     return run_apart(work, threads=None, device=torch.device("cpu"))
 
 
-def embedding_ms(settings: Any, requests: int, *, repeats: int = 200) -> float:
-    """Milliseconds to embed a batch of requests with full windows, on one thread: the median."""
+def embedding_ms(settings: Any, num: int, *, repeats: int = 200) -> dict[str, float]:
+    """Milliseconds to embed so many requests with full windows, on one thread: the median, as trained and as served."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    network = settings.build(Catalogue(num_users=0, num_items=20_000)).eval()
-    history = torch.randint(1, 20_001, (requests, settings.history))
-    asked = Requests(torch.zeros(requests).long(), history, torch.full((requests,), settings.history))
-    times = []
+    events = pl.DataFrame({"user_id": 1, "item_id": range(1, 20_001), "timestamp": range(20_000)})
+    data = sl.read_dataset(events)
+    catalogue = data.catalogue()
+    plain = Model(settings, settings.build(catalogue).eval(), data, catalogue, TrainedUntil.of(data))
+    quick = accelerated(Funnel.of(plain, index=sl.Exact())).retriever
+    history = torch.randint(1, data.num_items + 1, (num, settings.history))
+    asked = Requests(torch.ones(num).long(), history, torch.full((num,), settings.history))
+    found = {}
     with torch.inference_mode():
-        for _ in range(repeats if requests < 10 else repeats // 10):
-            started = time.perf_counter()
-            network.embed_requests(asked)
-            times.append(time.perf_counter() - started)
+        for runtime, network in {"PyTorch": plain.network, "ONNX Runtime": quick.network}.items():
+            times = []
+            for _ in range(repeats if num < 10 else repeats // 10):
+                started = time.perf_counter()
+                network.embed_requests(asked)  # type: ignore[operator]
+                times.append(time.perf_counter() - started)
+            found[runtime] = round(1e3 * statistics.median(times), 3)
     torch.set_num_threads(threads)
-    return round(1e3 * statistics.median(times), 3)
+    return found
 
 
 def softmax_memory(num_items: int = 100_000, targets: int = 4096, width: int = 64) -> dict[str, float]:
@@ -141,7 +152,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=3, help="of which the median one counts")
     parser.add_argument("--peer", action="append", default=[], help="a command that ends with a line of JSON")
-    parser.add_argument("--only", help="only our measurements whose name holds this")
+    parser.add_argument("--only", help="only our measurements whose name holds this: they join the file's")
     parser.add_argument("--memory", action="store_true", help="only the memory of a softmax, in this process")
     arguments = parser.parse_args()
     if arguments.memory:
@@ -173,6 +184,11 @@ def main() -> None:
     print("embedding, ms on one thread:", serving)
     memory = json.loads(subprocess.check_output([sys.executable, __file__, "--memory"], text=True))
     print("softmax:", memory)
+    if arguments.only:
+        before = json.loads(RESULTS.read_text())
+        ours = before["ours"] | ours
+        measured = {_who(peer) for peer in peers}
+        peers = [peer for peer in before["peers"] if _who(peer) not in measured] + peers
     result = {
         "machine": facts() | {"threads": torch.get_num_threads()},
         "ours": ours,
@@ -187,6 +203,10 @@ def _median(found: list[dict[str, Any]]) -> dict[str, Any]:
     """The round of median speed, with the speeds of all."""
     ranked = sorted(found, key=lambda each: each["targets_per_s"])
     return ranked[len(ranked) // 2] | {"rounds": [round(each["targets_per_s"]) for each in found]}
+
+
+def _who(peer: dict[str, Any]) -> str:
+    return f"{peer['peer']} {peer['dataset']} {peer['loss']} {peer['settings']}"
 
 
 def _run(command: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from shortlist.errors import SettingsError, check_choices, check_ranges
 from shortlist.models import losses
 from shortlist.models.dropout import Dropout
 from shortlist.models.layers import Table
-from shortlist.models.sequences import Predictions, last_state, recent
+from shortlist.models.sequences import Predictions, in_pieces, last_state, recent
 
 Loss = Literal["softmax", "sampled_softmax", "bpr_max", "top1_max"]
 Embedding = Literal["tied", "separate"]
@@ -155,7 +155,7 @@ class GRU4RecNetwork(nn.Module):
 
     def embed_requests(self, requests: Requests) -> Tensor:
         """Vectors (B, D+1), or (B, D) of cosines: the state after the last known event, 0 for an empty history."""
-        return self.from_rows(self.rows(requests))
+        return in_pieces(lambda some: self.from_rows(self.rows(some)), requests)
 
     def rows(self, requests: Requests) -> dict[str, Tensor]:
         """What the GRU reads (B, T, …) of what is known of each history, and how long it is (B,)."""

@@ -19,7 +19,7 @@ from shortlist.errors import SettingsError, check_choices, check_ranges
 from shortlist.models import losses
 from shortlist.models.dropout import Dropout
 from shortlist.models.layers import Table
-from shortlist.models.sequences import LastSteps, Predictions, recent
+from shortlist.models.sequences import LastSteps, Predictions, in_pieces, recent
 from shortlist.models.transformer import BLOCKS, Block
 
 Loss = Literal["bce", "gbce", "softmax", "sampled_softmax"]
@@ -137,7 +137,7 @@ class SASRecNetwork(nn.Module):
 
     def embed_requests(self, requests: Requests) -> Tensor:
         """Vectors (B, D): the state after the last known event, 0 for an empty history."""
-        return self.from_rows(self.rows(requests))
+        return in_pieces(lambda some: self.from_rows(self.rows(some)), requests)
 
     def rows(self, requests: Requests) -> dict[str, Tensor]:
         """The item vectors (B, T, D) of what is known of each history, and how long it is (B,)."""

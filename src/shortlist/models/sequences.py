@@ -1,7 +1,8 @@
-"""What the sequence models share: histories as they read them, and what each step of a sequence should predict."""
+"""What the sequence models share: histories as they read them, a few at a time, and what each step should predict."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from shortlist.contracts import Examples, Requests
 from shortlist.models.tracing import is_traced
 from shortlist.pools import Pools
+
+STEPS_AT_ONCE = 3200  # of sequences that are embedded together, padding included
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +113,17 @@ def last_state(hidden: Tensor, length: Tensor) -> Tensor:
         return hidden.new_zeros(len(hidden), hidden.shape[2])
     last = LastSteps.of(length, hidden.shape[1])
     return last.known(last.take(hidden).squeeze(1))
+
+
+def in_pieces(embed: Callable[[Requests], Tensor], requests: Requests) -> Tensor:
+    """``embed(requests)`` (B, D); on a CPU outside of training of few sequences at a time, in half the time.
+
+    What is computed on the way then stays in the processor's cache, and takes no fresh memory.
+    """
+    assert requests.history is not None
+    at_once = max(1, STEPS_AT_ONCE // max(requests.history.shape[1], 1))
+    is_whole = is_traced() or torch.is_grad_enabled() or requests.history.device.type != "cpu"
+    if is_whole or len(requests) <= at_once:
+        return embed(requests)
+    pieces = torch.arange(len(requests)).split(at_once)
+    return torch.cat([embed(requests.take(piece)) for piece in pieces])

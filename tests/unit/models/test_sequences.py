@@ -10,7 +10,7 @@ from torch import nn
 
 from shortlist.contracts import Catalogue, Examples, ModelSettings, Requests
 from shortlist.errors import SettingsError
-from shortlist.models import GRU4Rec, SASRec
+from shortlist.models import GRU4Rec, SASRec, sequences
 from shortlist.models.dropout import Dropout
 from shortlist.models.sequences import Predictions, last_state, recent
 
@@ -76,6 +76,20 @@ def test_no_requests_get_no_vectors(name: str) -> None:
     network = MODELS[name].build(Catalogue(num_users=0, num_items=9)).eval()
     nobody = Requests(torch.zeros(0).long(), torch.zeros(0, 3).long(), torch.zeros(0).long())
     assert len(network.embed_requests(nobody)) == 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_few_at_a_time_get_the_same_vectors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = MODELS[name].build(Catalogue(num_users=0, num_items=9)).eval()
+    requests, sizes = _requests([[1, 2, 3], [], [4], [5, 6], [7, 8, 9], [1], [2, 3]]), list[int]()
+    monkeypatch.setattr(sequences, "STEPS_AT_ONCE", 6)
+    with torch.no_grad():
+        monkeypatch.setattr(network, "rows", lambda some, own=network.rows: (sizes.append(len(some)), own(some))[1])
+        found = network.embed_requests(requests)  # type: ignore[operator]
+    assert sizes == [2, 2, 2, 1]
+    assert torch.allclose(found, network.embed_requests(requests), atol=1e-6)  # type: ignore[operator]
+    assert sizes[4:] == [7]  # what is differentiated stays in one piece
 
 
 def test_the_step_that_predicts_is_the_targets_own_or_the_one_named() -> None:
