@@ -59,7 +59,8 @@ def ranking_loss(score: Score, examples: Examples, *, loss: RankingLoss, has_ite
         scores = score(examples.requests, items, None, positive)
         weights = None if examples.weights is None else examples.weights[:, 0]
         pairwise = losses.bce if loss == "bce" else losses.softmax
-        return pairwise(scores[:, 0], scores[:, 1:], weights)
+        wanted, others = torch.split(scores, [1, items.shape[1] - 1], dim=1)  # one gradient, where slices would each have one
+        return pairwise(wanted.squeeze(1), others, weights)
     # A retriever's candidates are labelled by later events than those that were counted.
     single = examples.evidence is None
     own = torch.stack((torch.ones_like(examples.targets), examples.targets), dim=2) if single else None

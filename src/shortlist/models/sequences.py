@@ -125,5 +125,5 @@ def in_pieces(embed: Callable[[Requests], Tensor], requests: Requests) -> Tensor
     is_whole = is_traced() or torch.is_grad_enabled() or requests.history.device.type != "cpu"
     if is_whole or len(requests) <= at_once:
         return embed(requests)
-    pieces = torch.arange(len(requests)).split(at_once)
+    pieces = torch.split(torch.arange(len(requests)), at_once)
     return torch.cat([embed(requests.take(piece)) for piece in pieces])
