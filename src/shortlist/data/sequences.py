@@ -87,9 +87,9 @@ class SequenceBatches:
         part = slice(int(cuts[step]), int(cuts[step + 1]))
         rows, starts, lengths = rows[part], starts[part], lengths[part]
         events = self.events
-        added = int(_rounded(torch.tensor(max(len(rows), 1)))) - len(rows)
+        added = rounded(max(len(rows), 1)) - len(rows)
         rows, starts, lengths = (nn.functional.pad(part, (0, added)) for part in (rows, starts, lengths))
-        steps = torch.arange(max(int(self._width(lengths).max()), 1))
+        steps = torch.arange(max(self._widest(int(lengths.max())), 1))
         inside = steps < lengths[:, None]  # (B, T)
         places = torch.where(inside, starts[:, None] + steps, 0)
         history = torch.where(inside, events.items[places].long(), 0)
@@ -196,19 +196,22 @@ class SequenceBatches:
         chunk[order] = (filled - 1) * self._num_steps // (filled[-1] * BATCHES_A_CHUNK)
         return chunk
 
+    def _widest(self, length: int) -> int:
+        """The steps that stretches of up to this length take up in a batch."""
+        history = self.sampling.history
+        return history if self.sampling.mixed_lengths else min(rounded(length), history)
+
     def _width(self, lengths: Tensor) -> Tensor:
-        """The steps (W,) that stretches of these lengths take up in a batch."""
-        if self.sampling.mixed_lengths:
-            return torch.full_like(lengths, self.sampling.history)
-        return torch.clamp(_rounded(lengths), max=self.sampling.history)
+        """The steps (W,) that stretches of these lengths take up."""
+        widths = [self._widest(length) for length in range(self.sampling.history + 1)]
+        return torch.tensor(widths)[lengths]
 
 
-def _rounded(sizes: Tensor) -> Tensor:
-    """The sizes rounded up to one of eight steps in each octave.
+def rounded(size: int) -> int:
+    """The size rounded up to one of eight steps in each octave.
 
-    >>> _rounded(torch.tensor([0, 3, 16, 17, 33, 200])).tolist()
+    >>> [rounded(size) for size in (0, 3, 16, 17, 33, 200)]
     [0, 3, 16, 18, 36, 208]
     """
-    exponent = torch.floor(torch.log2(sizes.clamp(min=1).double())).long()
-    step = torch.clamp(2**exponent // STEPS_AN_OCTAVE, min=1)
-    return -(-sizes // step) * step
+    step = max(2 ** (size.bit_length() - 1) // STEPS_AN_OCTAVE, 1) if size else 1
+    return -(-size // step) * step

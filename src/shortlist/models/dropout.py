@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -33,13 +35,18 @@ class Dropout(nn.Module):
 
 
 def _mask(values: Tensor, threshold: int, scale: float) -> Tensor:
-    """Of the shape of ``values``: ``scale`` where a random byte is ``threshold`` or more, else 0.
+    """Of the shape of ``values``: ``scale`` where a random byte is below ``256 - threshold``, else 0.
 
     It is made of bits: to turn truth values into numbers would take as long as all the rest.
     """
     kind = BITS[values.dtype]
     words = torch.empty((values.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-    below = words.view(torch.uint8)[: values.numel()].to(kind).neg_().add_(threshold - 1)  # below 0 where it stays
+    below = words.view(torch.int8)[: values.numel()].to(kind).sub_(128 - threshold)  # below 0 where it stays
     stays = below.bitwise_right_shift_(torch.iinfo(kind).bits - 1)  # all bits or none
-    bits = int(torch.tensor(scale, dtype=values.dtype).view(kind))
-    return stays.bitwise_and_(bits).view(values.dtype).view(values.shape)
+    return stays.bitwise_and_(_bits(scale, values.dtype)).view(values.dtype).view(values.shape)
+
+
+@cache
+def _bits(scale: float, dtype: torch.dtype) -> int:
+    """The number whose bits, as an integer, are those of ``scale``."""
+    return int(torch.tensor(scale, dtype=dtype).view(BITS[dtype]))

@@ -59,7 +59,9 @@ def ranking_loss(score: Score, examples: Examples, *, loss: RankingLoss, has_ite
         scores = score(examples.requests, items, None, positive)
         weights = None if examples.weights is None else examples.weights[:, 0]
         pairwise = losses.bce if loss == "bce" else losses.softmax
-        wanted, others = torch.split(scores, [1, items.shape[1] - 1], dim=1)  # one gradient, where slices would each have one
+        wanted, others = torch.split(
+            scores, [1, items.shape[1] - 1], dim=1
+        )  # one gradient, where slices would each have one
         return pairwise(wanted.squeeze(1), others, weights)
     # A retriever's candidates are labelled by later events than those that were counted.
     single = examples.evidence is None
