@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -11,7 +12,7 @@ import torch
 
 from shortlist.contracts import Examples, FeatureLayout, Features, Ragged, Requests
 from shortlist.errors import TrainingError
-from shortlist.training import Training, train
+from shortlist.training import Training, environment, train
 from shortlist.training.environment import run_apart, step_seed
 from shortlist.training.examples import digest, move
 
@@ -116,3 +117,30 @@ def test_moving_reaches_every_tensor_and_keeps_the_rest() -> None:
     ]
     assert {tensor.device.type for tensor in tensors if tensor is not None} == {"meta"}
     assert (moved.weights, features.layout) == (None, FeatureLayout(multi=(9,), numeric=1))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_freed_memory_is_kept_while_work_is_done_and_given_back_after_it(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[tuple[int, ...]]()
+
+    class Library:
+        omp_pause_resource_all = staticmethod(lambda _: 0)
+        mallopt = staticmethod(lambda *limit: calls.append(limit))
+        malloc_trim = staticmethod(lambda *_: calls.append(()))
+
+    def work(_: Any) -> None:
+        assert calls == list(environment._KEEPING.items())
+        if fails:
+            raise ValueError("no")
+
+    monkeypatch.setattr(environment.ctypes, "CDLL", lambda _: Library)
+    with contextlib.suppress(ValueError):
+        run_apart(work, threads=1, device=CPU)
+    assert calls[3:] == [*environment._USUAL.items(), ()]
+
+
+def test_another_c_library_keeps_memory_as_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment.ctypes, "CDLL", lambda _: object())
+    assert run_apart(lambda _: 7, threads=1, device=CPU) == 7
