@@ -19,6 +19,7 @@ QUERIES = 512  # whose logits are in memory (and in cache) at a time,
 LOGITS = 1 << 24  # but no more than so many logits: 64 MB
 ROWS = 64  # blocks of queries are filled up to a multiple of this,
 COLUMNS = 64  # and the candidates of a sample are filled up to a multiple of this
+NEAR = 60.0  # logits up to which a sum of their exponentials stays far from what 32 bits can hold
 FAR_BELOW = 1e30  # what is left of a logit's exponential is 0
 GATHERED = 1 << 22  # numbers in the vectors of own negatives that are in memory at a time
 
@@ -52,12 +53,13 @@ def softmax_rows(columns: Tensor) -> Rows:
 
 
 def joint_softmax_rows(
-    columns: Tensor, query: Tensor, masked: Tensor, weights: Tensor | None, *, num_queries: int
+    columns: Tensor, query: Tensor, masked: Tensor, weights: Tensor | None, *, num_queries: int, largest: float
 ) -> tuple[Rows, Tensor]:
     """Cross-entropy of each of a query's positives among itself and the candidates that are not ``masked`` (R, M).
 
     Positive ``columns`` (E,), which are masked, belong to ``query`` (E,), ascending, and count ``weights`` (E,). Gives
-    rows that are the mean over a query's positives, and how much each query counts (R,).
+    rows that are the mean over a query's positives, and how much each query counts (R,). No logit is further from 0 than
+    ``largest``: where that is not far, exponentials are taken as they are.
 
     With z the log of the sum of exponentials over the rest, a positive's loss is softplus(z - s), whose slope is
     -sigmoid(z - s) at s and sigmoid(z - s) times the softmax over the rest at the others.
@@ -70,21 +72,25 @@ def joint_softmax_rows(
 
     def rows(logits: Tensor, block: slice) -> tuple[Tensor, Tensor, Tensor | None]:
         wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
+        least = torch.finfo(wide).tiny
         those = slice(begins[block.start], begins[block.stop])
         row, part, flat = query[those] - block.start, share[those].to(wide), logits.view(-1)
         places = row * logits.shape[1] + columns[those]
         own = flat[places].to(wide)
         push_away(logits, masked[block])
-        top = logits.amax(1).to(wide)
-        chance = torch.softmax(logits, dim=1, out=logits)
-        rest = top - torch.log(chance.amax(1).to(wide))  # (R,)
+        if largest <= NEAR:
+            sums = logits.exp_().sum(1, dtype=wide).clamp(min=least)  # (R,); with it the logits' place holds a softmax
+            rest = torch.log(sums)
+        else:
+            top, sums = logits.amax(1).to(wide), torch.ones(len(logits), dtype=wide, device=logits.device)
+            rest = top - torch.log(torch.softmax(logits, dim=1, out=logits).amax(1).to(wide))
         gap = rest[row] - own
         slopes = torch.sigmoid(gap) * part
-        sums = torch.zeros(len(logits), 2, dtype=wide, device=logits.device)
-        sums.index_add_(0, row, torch.stack((F.softplus(gap) * part, slopes), dim=1))
-        strength = sums[:, 1].clamp(min=torch.finfo(wide).tiny)
+        found = torch.zeros(len(logits), 2, dtype=wide, device=logits.device)
+        found.index_add_(0, row, torch.stack((F.softplus(gap) * part, slopes), dim=1))
+        strength = found[:, 1].clamp(min=least) / sums
         flat.index_add_(0, places, (-slopes / strength[row]).to(flat.dtype))  # where the masked ones have 0
-        return sums[:, 0], chance, strength
+        return found[:, 0], logits, strength
 
     return rows, total
 

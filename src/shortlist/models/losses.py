@@ -74,7 +74,8 @@ def sampled_softmax(
     """
     if query is not None:
         assert masked is not None
-        rows, weights = joint_softmax_rows(columns, query, masked, weights, num_queries=len(queries))
+        largest = _largest(queries, candidates, log_prob, temperature)
+        rows, weights = joint_softmax_rows(columns, query, masked, weights, num_queries=len(queries), largest=largest)
         return _mean_of(rows, queries, candidates, 1 / temperature, log_prob, weights, None)
     rows = softmax_rows(columns)
     if log_prob is not None and not corrects_positive:
@@ -85,6 +86,15 @@ def sampled_softmax(
     if masked_columns is not None:
         rows = _without_columns(masked_columns, columns, rows)
     return _mean_of(rows, queries, candidates, 1 / temperature, log_prob, weights, pools)
+
+
+@torch.no_grad()
+def _largest(queries: Tensor, candidates: Tensor, log_prob: Tensor | None, temperature: float) -> float:
+    """What no logit is further from 0 than; on a GPU, which would have to be waited for, unknown."""
+    if queries.device.type != "cpu":
+        return float("inf")
+    lengths = [float(torch.linalg.vector_norm(each, dim=1).max()) for each in (queries, candidates)]
+    return lengths[0] * lengths[1] / temperature + (0.0 if log_prob is None else float(log_prob.abs().max()))
 
 
 def _without(masked: Tensor, rows: Rows) -> Rows:

@@ -158,8 +158,12 @@ def test_with_pools_each_group_meets_its_own_candidates_alone(uncorrected: bool)
     torch.testing.assert_close(low.double(), value, rtol=0.01, atol=0)
 
 
+@pytest.mark.parametrize("near", [blocked.NEAR, 0.0])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_positives_that_share_a_query_are_as_if_each_had_its_own(dtype: torch.dtype) -> None:
+def test_positives_that_share_a_query_are_as_if_each_had_its_own(
+    dtype: torch.dtype, near: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocked, "NEAR", near)
     queries, candidates, columns, weights = _problem(700, 30, dtype)
     owner = torch.randint(0, 580, (700,), generator=torch.Generator().manual_seed(1)).sort().values
     few, own = queries[:600].detach().requires_grad_(), torch.arange(700)  # several blocks; the last have no positive
