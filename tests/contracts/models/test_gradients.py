@@ -20,12 +20,12 @@ def test_gradients_reach_every_parameter(name: str, dataset: Dataset) -> None:
     torch.manual_seed(0)
     network = TRAINED[name].build(dataset.catalogue())
     assert isinstance(network, Trainable)
-    with torch.no_grad():  # away from scores of 0, where a positive and a negative pull a bias equally
-        for weight in network.parameters():
-            weight += 0.1 * torch.randn_like(weight)
     network.loss(examples_of(TRAINED[name], dataset)).backward()
+    is_softmax = getattr(TRAINED[name], "loss", "") == "softmax"
     for parameter, values in network.named_parameters():
         assert values.grad is not None, parameter
+        if is_softmax and parameter in ("prediction.bias", "output.bias"):
+            continue  # it moves all candidates alike, which a softmax cannot tell
         assert values.grad.abs().sum() > 1e-9, parameter
         assert torch.isfinite(values.grad).all(), parameter
 
