@@ -51,6 +51,11 @@ def test_the_command_line_loads_no_heavy_library_for_its_help() -> None:
     assert not {"torch", "polars", "numpy", "pyarrow", "faiss", "starlette"} & set(run_python(code).stdout.split())
 
 
+def test_the_package_runs_as_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "shortlist", "--version"], capture_output=True, text=True, check=True)
+    assert shortlist.__version__ in done.stdout
+
+
 def test_help_answers_in_less_than_300_ms() -> None:
     """In processor time, which is what a user waits for on an idle machine, and which a busy one does not change."""
     fastest = float("inf")
