@@ -41,7 +41,7 @@ def build_optimizer(
             groups.setdefault(kind, []).append(parameter)
     learning: list[dict[str, Any]] = [{"params": group, "weight_decay": own} for (own, _), group in groups.items()]
     if settings.optimizer == "adam":
-        return torch.optim.Adam(learning, lr=rate, betas=settings.betas, weight_decay=decay, fused=True)
+        return Adam(learning, lr=rate, betas=settings.betas, weight_decay=decay, fused=True)
     if settings.optimizer == "adagrad":
         return Adagrad(learning, lr=rate, momentum=settings.momentum, weight_decay=decay)
     if settings.optimizer == "rowwise_adagrad":
@@ -49,6 +49,49 @@ def build_optimizer(
             group["by_row"] = is_table
         return RowwiseAdagrad(learning, lr=rate, weight_decay=decay)
     return torch.optim.SGD(learning, lr=rate, momentum=settings.momentum, weight_decay=decay)
+
+
+class Adam(torch.optim.Adam):
+    """torch's fused Adam with the same state, without what it sorts out anew at every step.
+
+    With many small parameters that takes longer than the update: of SASRec's step on Amazon Beauty a twentieth.
+    """
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if not weights:
+                continue
+            if any(weight.grad.is_sparse for weight in weights):
+                raise RuntimeError("Adam does not support sparse gradients.")
+            for weight in weights:
+                if not self.state[weight]:
+                    self.state[weight] = {
+                        "step": torch.zeros((), device=weight.device),
+                        "exp_avg": torch.zeros_like(weight),
+                        "exp_avg_sq": torch.zeros_like(weight),
+                    }
+            steps, means, squares = (
+                [self.state[weight][name] for weight in weights] for name in ("step", "exp_avg", "exp_avg_sq")
+            )
+            torch._foreach_add_(steps, 1)
+            torch._fused_adam_(
+                weights,
+                [weight.grad for weight in weights],
+                means,
+                squares,
+                [],
+                steps,
+                lr=group["lr"],
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=False,
+            )
 
 
 class _EachParameter(torch.optim.Optimizer):

@@ -83,3 +83,25 @@ def test_rowwise_adagrad_has_a_sum_for_each_row_of_a_table(sparse: bool) -> None
     optimizer.step()
     torch.testing.assert_close(table.weight.detach(), torch.tensor([[0, 0], [-(2**0.5), 0], [0, -(2**0.5)]]))
     torch.testing.assert_close(other.detach(), torch.tensor([-1.0, 1.0]))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adam_is_torchs_and_goes_on_from_its_state(decay: float) -> None:
+    torch.manual_seed(0)
+    start = [torch.randn(5, 3), torch.randn(3), torch.randn(2)]
+    mine, theirs = ([nn.Parameter(weight.clone()) for weight in start] for _ in range(2))
+    settings = Training(optimizer="adam", learning_rate=0.1, weight_decay=decay)
+    ours = build_optimizer(mine, settings=settings)
+    torchs = torch.optim.Adam(theirs, lr=0.1, betas=settings.betas, weight_decay=decay, fused=True)
+    for turn in range(6):
+        if turn == 3:  # each goes on where the other stands
+            states = ours.state_dict(), torchs.state_dict()
+            ours.load_state_dict(states[1])
+            torchs.load_state_dict(states[0])
+        for one, other in zip(mine, theirs, strict=True):
+            one.grad = torch.randn_like(one) if len(one) != 2 or turn else None  # the last learns later than the others
+            other.grad = None if one.grad is None else one.grad.clone()
+        ours.step()
+        torchs.step()
+        for one, other in zip(mine, theirs, strict=True):
+            assert torch.equal(one, other)
