@@ -87,7 +87,7 @@ class SequenceBatches:
         part = slice(int(cuts[step]), int(cuts[step + 1]))
         rows, starts, lengths = rows[part], starts[part], lengths[part]
         events = self.events
-        added = rounded(max(len(rows), 1)) - len(rows)
+        added = _rounded(max(len(rows), 1)) - len(rows)
         rows, starts, lengths = (nn.functional.pad(part, (0, added)) for part in (rows, starts, lengths))
         steps = torch.arange(max(self._widest(int(lengths.max())), 1))
         inside = steps < lengths[:, None]  # (B, T)
@@ -199,7 +199,7 @@ class SequenceBatches:
     def _widest(self, length: int) -> int:
         """The steps that stretches of up to this length take up in a batch."""
         history = self.sampling.history
-        return history if self.sampling.mixed_lengths else min(rounded(length), history)
+        return history if self.sampling.mixed_lengths else min(_rounded(length), history)
 
     def _width(self, lengths: Tensor) -> Tensor:
         """The steps (W,) that stretches of these lengths take up."""
@@ -207,10 +207,10 @@ class SequenceBatches:
         return torch.tensor(widths)[lengths]
 
 
-def rounded(size: int) -> int:
+def _rounded(size: int) -> int:
     """The size rounded up to one of eight steps in each octave.
 
-    >>> [rounded(size) for size in (0, 3, 16, 17, 33, 200)]
+    >>> [_rounded(size) for size in (0, 3, 16, 17, 33, 200)]
     [0, 3, 16, 18, 36, 208]
     """
     step = max(2 ** (size.bit_length() - 1) // STEPS_AN_OCTAVE, 1) if size else 1
