@@ -1,12 +1,12 @@
 """Training speed and what one epoch teaches, beside peers: whole epochs of ``fit``, batches and optimiser included.
 
-    python benchmarks/training.py --data DIR [--clicks FOLDER] [--rounds 3] [--only NAME] [--peer "python benchmarks/peers/… "]
+    python benchmarks/training.py --data DIR [--clicks FOLDER] [--rounds 3] [--steps 100] [--only NAME] [--peer "python benchmarks/peers/… "]
     python benchmarks/training.py --data DIR --clicks FOLDER --export ARRAYS
 
 ``--clicks`` is a folder made by ``benchmarks/click_log.py``. ``--export`` writes the encoded rows that rankers learn from
 as ``.npz`` files for peers, so that all learn the same. Each ``--peer`` is a command that ends with one line of JSON (see
-benchmarks/peers). The first round is a whole epoch of everything, and gives the AUC; further ones are of ``STEPS`` steps,
-for which ``--steps`` is added to the peers' commands. Ours and theirs take turns, and the median speed counts. Writes
+benchmarks/peers). The first round is a whole epoch of everything, and gives the AUC; further ones are of ``--steps`` steps
+(of small batches more are needed for a steady speed), which is added to the peers' commands. Ours and theirs take turns, and the median speed counts. Writes
 ``benchmarks/results/training.json`` with the machine's facts.
 """
 
@@ -32,7 +32,6 @@ from shortlist.data import read_later
 from shortlist.evaluation import evaluate_predictions
 from shortlist.machine import facts
 
-STEPS = 100
 RESULTS = Path(__file__).parent / "results" / "training.json"
 WIDE: dict[str, Any] = {"embedding_dim": 64, "bottom": (512, 256), "top": (512, 256), "sparse": True}
 
@@ -138,6 +137,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--clicks", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=100, help="steps of every round but the first")
     parser.add_argument("--only", default="", help="only our measurements whose name holds this: they join the file's")
     parser.add_argument("--peer", action="append", default=[], help="a command that ends with a line of JSON")
     parser.add_argument("--export", type=Path, help="only write the encoded rows for peers to this folder")
@@ -151,7 +151,7 @@ def main() -> None:
     parts = {name: read(arguments.data, arguments.clicks, name) for name in {each.data for each in chosen.values()}}
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in (*chosen, *arguments.peer)}
     for number in range(arguments.rounds):
-        steps = None if number == 0 else STEPS
+        steps = None if number == 0 else arguments.steps
         for name, contender in chosen.items():
             rounds[name].append(measure(contender, *parts[contender.data], steps=steps))
             print(name, rounds[name][-1], flush=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from shortlist.data.batches import make_requests, mix, own_events, padded
 from shortlist.data.dataset import Dataset
 from shortlist.data.others import Others
 from shortlist.data.sample import Positives, Sample, SharedSample, draw_negatives
+
+DRAWN_FOR = 8192  # examples for which negatives are drawn at once
 
 
 class PairBatches:
@@ -29,16 +32,20 @@ class PairBatches:
         source = liked if sampling.kind == "pairs" else dataset
         self.dataset, self.sampling, self.batch_size, self.seed = source, sampling, batch_size, seed
         events, self._known = source.events, liked.events
-        self._rows = events.rows()
         self._own, self._stops = own_events(source)
+        self._rows, self._items = events.rows()[self._own], events.items[self._own]
         self._positives = Positives(events) if sampling.kind == "pairs" else None
         self._shared: SharedSample | None = None
         if sampling.kind == "pairs" and not sampling.negatives:
-            counts = torch.bincount(events.items[self._own].long(), minlength=events.num_items + 1)
+            counts = torch.bincount(self._items.long(), minlength=events.num_items + 1)
             self._shared = SharedSample(counts, sampling, targets_a_group=batch_size)
         self._others = None if sampling.ordered or not sampling.history else Others(self._known, seed=seed)
         self._joins = self._shared is not None and not sampling.history and source.context is None
         self._epoch: tuple[int, Tensor] | None = None
+        self._drawn: dict[
+            tuple[int, int], Tensor
+        ] = {}  # negatives by epoch and first step: the last two that were drawn
+        self._drawing = Lock()
 
     @property
     def num_examples(self) -> int:
@@ -64,17 +71,17 @@ class PairBatches:
         """The examples of one step."""
         places = self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
         if self._joins:
-            places = places[self._rows[self._own[places]].argsort(stable=True)]
-        chosen = self._own[places]
+            places = places[self._rows[places].argsort(stable=True)]
+        chosen = self._own.index_select(0, places)  # twice as fast as [places]
         data, events, sampling = self.dataset, self.dataset.events, self.sampling
-        rows, items = self._rows[chosen], events.items[chosen].long()
+        rows, items = self._rows.index_select(0, places), self._items.index_select(0, places).long()
         if self._joins:
             return self._joined(rows, items, _column(events.weights, chosen=chosen), epoch, step)
         take = partial(_column, chosen=chosen)
         requests = make_requests(
             self._known,
             rows=rows,
-            stops=self._stops[places],
+            stops=self._stops.index_select(0, places),
             history=sampling.history if self._others is None else 0,
             user_features=data.user_features,
             context=None if data.context is None else data.context.take(chosen),
@@ -90,14 +97,29 @@ class PairBatches:
             return Examples(requests, items[:, None], events.liked[chosen, None].float(), weights)
         assert self._positives is not None
         if sampling.negatives:
-            drawn = draw_negatives(self._positives, rows, sampling.negatives, generator=self._generator(epoch, step))
-            return Examples(requests, items[:, None], weights=weights, negatives=drawn[:, None])
+            return Examples(requests, items[:, None], weights=weights, negatives=self._negatives(epoch, step))
         assert self._shared is not None
         sample = self._shared.draw(items, generator=self._generator(epoch, step))
         assert sample.columns is not None
         other = self._positives.among(rows, sample.items)
         other[torch.arange(len(rows)), sample.columns] = False  # the target itself
         return _sampled(requests, items, weights, sample, other)
+
+    def _negatives(self, epoch: int, step: int) -> Tensor:
+        """Those of a step (B, 1, N). They are drawn for several small batches at once, which takes half the time."""
+        assert self._positives is not None
+        together = max(1, DRAWN_FOR // self.batch_size)
+        first = step - step % together
+        with self._drawing:
+            if (epoch, first) not in self._drawn:
+                places = self._order(epoch)[first * self.batch_size : (first + together) * self.batch_size]
+                generator = self._generator(epoch, first)
+                rows = self._rows.index_select(0, places)
+                new = draw_negatives(self._positives, rows, self.sampling.negatives, generator=generator)
+                self._drawn = {**dict(list(self._drawn.items())[-1:]), (epoch, first): new[:, None]}
+            drawn = self._drawn[epoch, first]
+        begin = (step - first) * self.batch_size
+        return drawn[begin : begin + self.batch_size]
 
     def _joined(self, rows: Tensor, items: Tensor, weights: Tensor | None, epoch: int, step: int) -> Examples:
         """Targets (B,) of ``rows`` (B,), ascending, of which nothing else is asked: a row's targets share one request."""

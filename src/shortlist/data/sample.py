@@ -10,7 +10,7 @@ from torch import Tensor
 from shortlist.contracts import Interactions, Sampling
 from shortlist.features import spans
 
-SPARE = 8  # draws at once in the place of one that was no negative: to draw again and again takes longer
+SPARE = 3  # draws at once in the place of one that was no negative: to draw again and again takes longer
 BITMAP_BYTES = 256 * 2**20  # above this a bitmap of users x items gives way to sorted keys
 
 
@@ -33,7 +33,7 @@ class Positives:
         """Whether each row (…) has the item beside it (…): bool (…)."""
         wanted = rows * self._width + items
         if self._bitmap is not None:
-            return self._bitmap[wanted]
+            return self._bitmap.take(wanted)
         assert self._keys is not None
         place = torch.searchsorted(self._keys, wanted).clamp(max=max(len(self._keys) - 1, 0))
         return self._keys[place] == wanted if len(self._keys) else torch.zeros_like(wanted, dtype=torch.bool)
@@ -56,7 +56,7 @@ class Positives:
 
 
 def draw_negatives(
-    positives: Positives, rows: Tensor, num: int, *, generator: torch.Generator, tries: int = 4
+    positives: Positives, rows: Tensor, num: int, *, generator: torch.Generator, tries: int = 12
 ) -> Tensor:
     """``num`` items (B, num) for each row (B,), uniform over the items the row does not have.
 

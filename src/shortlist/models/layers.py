@@ -132,12 +132,6 @@ class Table(nn.Module):
         added = self.embedding.added
         return len(self.embedding.weight) + (0 if added is None else len(added))
 
-    def lookup_through(self, layer: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
-        """What ``layer`` makes (…, W) of the vectors of ids (…), computed once for each row of the table."""
-        made = layer(self.lookup(torch.arange(self.num_rows, device=ids.device)))
-        found: Tensor = _Lookup.apply(made, ids, None)  # type: ignore[no-untyped-call]
-        return found
-
     def all(self) -> Tensor:
         """The vectors (I, D) of the ids 1 … I: what a softmax over everything compares with."""
         return self.embedding.whole()[1:]
@@ -213,27 +207,19 @@ class RowNorm(nn.BatchNorm1d):
         return super().forward(values.flatten(0, -2)).view(values.shape)
 
 
-def side_by_side(layers: nn.Sequential, left: Tensor, right: Tensor | None, *, entered: bool = False) -> Tensor:
+def side_by_side(layers: nn.Sequential, left: Tensor, right: Tensor | None) -> Tensor:
     """The perceptron ``layers`` over each request's vector (B, L) beside each of its candidates' (B, C, R).
 
-    The left part of the first layer is computed once a request. Without a right part there is one row for it (B, 1, …). With
-    ``entered`` the right part is what :func:`right_side` made of it (B, C, H).
+    The left part of the first layer is computed once a request. Without a right part there is one row for it (B, 1, …).
     """
     first, width = layers[0], left.shape[1]
     assert isinstance(first, nn.Linear)
     values = nn.functional.linear(left, first.weight[:, :width], first.bias)[:, None]  # (B, 1, H)
     if right is not None:
-        values = values + (right if entered else right_side(layers, right))
+        values = values + nn.functional.linear(right, first.weight[:, width:])
     for layer in list(layers)[1:]:
         values = layer(values)
     return values
-
-
-def right_side(layers: nn.Sequential, right: Tensor) -> Tensor:
-    """What the first of ``layers`` makes (…, H) of the right part (…, R) of its input alone."""
-    first, width = layers[0], right.shape[-1]
-    assert isinstance(first, nn.Linear)
-    return nn.functional.linear(right, first.weight[:, -width:])
 
 
 class EvidenceHead(nn.Module):

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from shortlist.contracts import Candidates, Catalogue, Examples, Requests, Sampling
 from shortlist.errors import SettingsError
-from shortlist.models.layers import EvidenceHead, Table, mlp, right_side, side_by_side
+from shortlist.models.layers import EvidenceHead, Table, mlp, side_by_side
 from shortlist.models.ranking import RANKED, RankingLoss, ranked_rows, ranker_sampling, ranking_loss, with_evidence
+from shortlist.models.two_paths import two_path_scores
 
 Paths = Literal["gmf", "mlp", "both"]
 
@@ -143,23 +144,18 @@ class NeuMFNetwork(nn.Module):
         """Raw scores (B, C) from rows of users with items."""
         return with_evidence(self._scores(rows["user"], rows["items"]), self.evidence, rows)
 
-    def _scores(self, users: Tensor, others: Tensor, *, entered: bool = False) -> Tensor:
-        """Scores (B, C) of users (B, …) and items (B, C, …), or of items that have ``entered`` the hidden layers."""
+    def _scores(self, users: Tensor, others: Tensor) -> Tensor:
+        """Scores (B, C) of users (B, F+H) and items (B, C, F+H)."""
         parts = list[Tensor]()
         factors, half = self.widths
         product, beside = torch.split(users, [factors, half], dim=-1)  # one gradient, where slices would each have one
-        product_of, beside_of = torch.split(others, [factors, others.shape[-1] - factors], dim=-1)
+        product_of, beside_of = torch.split(others, [factors, half], dim=-1)
         if factors:
             parts.append(product[:, None] * product_of)  # (B, C, F)
         if half:
-            parts.append(side_by_side(self.hidden, beside, beside_of, entered=entered))
+            parts.append(side_by_side(self.hidden, beside, beside_of))
         scores: Tensor = self.prediction(torch.cat(parts, dim=-1))
         return scores.squeeze(-1)
-
-    def _enter(self, items: Tensor) -> Tensor:
-        """Item vectors (…, F+H) with what the first hidden layer makes of their second part in its place (…, F+H')."""
-        product, beside = torch.split(items, list(self.widths), dim=-1)
-        return torch.cat((product, right_side(self.hidden, beside)), dim=-1)
 
     def score(self, requests: Requests, candidates: Candidates) -> Tensor:
         """Raw scores (B, C); the empty slots' are meaningless."""
@@ -170,8 +166,8 @@ class NeuMFNetwork(nn.Module):
         return ranking_loss(self._score, examples, loss=self.settings.loss)
 
     def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None, _: Tensor | None) -> Tensor:
-        if evidence is not None or not self.widths[1] or items.numel() <= self.items.num_rows:
+        if evidence is not None or not self.widths[1] or items.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             return self.from_rows(self.rows(requests, items, evidence))
-        assert requests.user is not None  # of many pairs, what the first layer makes of an item is computed once
-        entered = self.items.lookup_through(self._enter, items)
-        return self._scores(self.users.lookup(requests.user), entered, entered=True)
+        assert requests.user is not None
+        users, others = self.users.embedding.whole(), self.items.embedding.whole()
+        return two_path_scores(users, others, requests.user, items, self.hidden, self.prediction)

@@ -54,15 +54,17 @@ def ranking_loss(score: Score, examples: Examples, *, loss: RankingLoss, has_ite
     if examples.targets is None:
         assert examples.negatives is not None
         items = torch.cat((examples.items, examples.negatives[:, 0]), dim=1)  # (B, 1+N)
-        positive = torch.zeros(*items.shape, 2, device=items.device)
-        positive[:, 0] = 1
-        scores = score(examples.requests, items, None, positive)
+        labels = torch.zeros(items.shape, device=items.device)
+        labels[:, 0] = 1
+        scores = score(examples.requests, items, None, labels[..., None].expand(-1, -1, 2))
+        labels = labels.to(scores.dtype)
         weights = None if examples.weights is None else examples.weights[:, 0]
-        pairwise = losses.bce if loss == "bce" else losses.softmax
-        wanted, others = torch.split(
-            scores, [1, items.shape[1] - 1], dim=1
-        )  # one gradient, where slices would each have one
-        return pairwise(wanted.squeeze(1), others, weights)
+        if loss == "softmax":
+            return losses.softmax(scores[:, 0], scores[:, 1:], weights)
+        if weights is None:
+            return F.binary_cross_entropy_with_logits(scores, labels)
+        rows = F.binary_cross_entropy_with_logits(scores, labels, reduction="none")
+        return losses.mean(rows.mean(1), weights)
     # A retriever's candidates are labelled by later events than those that were counted.
     single = examples.evidence is None
     own = torch.stack((torch.ones_like(examples.targets), examples.targets), dim=2) if single else None

@@ -24,7 +24,7 @@ def test_gradients_reach_every_parameter(name: str, dataset: Dataset) -> None:
     is_softmax = getattr(TRAINED[name], "loss", "") == "softmax"
     for parameter, values in network.named_parameters():
         assert values.grad is not None, parameter
-        if is_softmax and parameter in ("prediction.bias", "output.bias"):
+        if is_softmax and parameter in ("prediction.bias", "output.bias", "top.2.bias"):
             continue  # it moves all candidates alike, which a softmax cannot tell
         assert values.grad.abs().sum() > 1e-9, parameter
         assert torch.isfinite(values.grad).all(), parameter
