@@ -171,7 +171,8 @@ class _Run:
         for step, examples in enumerate(made, start=position.step):
             set_learning_rate(self.optimizer, self._learning_rate(step))
             seed_torch(step_seed(settings.seed, position.epoch, step), device=self.device)
-            self.optimizer.zero_grad(set_to_none=True)
+            for parameter in self.parameters:
+                parameter.grad = None
             with self.precision:
                 loss = self.module(examples)
             unread.append(loss.detach())
