@@ -109,16 +109,18 @@ class FeatureEncoder:
             feature, known, offset = field
             if isinstance(known, Quantiles):
                 return known.indices(columns.numbers(feature, finite=True)) + offset
-            return found(feature, known, columns.levels(feature)) + offset
+            return found(feature, known, offset, columns.levels(feature))
 
         def several(field: tuple[Feature, Categories, int]) -> Ragged:
             feature, known, offset = field
             values, offsets = columns.lists(feature)
-            return Ragged(found(feature, known, values) + offset, offsets)
+            return Ragged(found(feature, known, offset, values), offsets)
 
-        def found(feature: Feature, known: Categories, levels: Levels) -> Tensor:
+        def found(feature: Feature, known: Categories, offset: int, levels: Levels) -> Tensor:
             places = columns.places.get(feature.name)
-            return known.indices(levels) if places is None else levels.spread(torch.from_numpy(places))
+            if places is None:
+                return known.indices(levels) + offset
+            return levels.spread(torch.from_numpy(places) + offset, missing=offset)
 
         def number(column: tuple[Feature, Scale]) -> tuple[Tensor, ...]:
             feature, scale = column

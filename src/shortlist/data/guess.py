@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
+from shortlist.data.columns import Columns
 from shortlist.data.levels import Levels
 from shortlist.data.read import Table
 from shortlist.schema import Feature, Owner
@@ -32,10 +34,10 @@ def table_features(table: Table, owner: Owner, *, skip: set[str | None]) -> tupl
         return list(table.features), []
     features: list[Feature] = []
     left_out: list[str] = []
-    for column in table.frame.get_columns():
-        if column.name in skip:
-            continue
-        guess = guess_feature(column, owner, folder=table.folder)
+    frame = table.frame
+    looked_at = [column for column in frame.get_columns() if column.name not in skip]
+    guesses = Columns(frame).each(partial(guess_feature, owner=owner, folder=table.folder), looked_at)
+    for column, guess in zip(looked_at, guesses, strict=True):
         if isinstance(guess, Feature):
             features.append(guess)
         else:

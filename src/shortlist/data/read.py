@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import polars as pl
 
-from shortlist.data.levels import own_categories
 from shortlist.data.text import Read, Types, scan_text
 from shortlist.errors import DataError, nearest
 from shortlist.schema import Feature
@@ -52,13 +51,6 @@ class Table:
     def loaded(self) -> Table:
         """The same with its rows in memory."""
         return replace(self, rows=self.frame.lazy(), read=None)
-
-    def coded(self) -> Table:
-        """The same with its rows in memory, texts as categories: what reads them several times compares numbers."""
-        rows = self.rows if self.read is None else self.frame.lazy()
-        texts = [name for name, kind in self.columns.items() if kind == pl.String]
-        coded = rows.with_columns(pl.col(name).cast(own_categories()) for name in texts)
-        return replace(self, rows=_guarded(self.name, lambda: coded.collect(engine="streaming")).lazy(), read=None)
 
     def renamed(self, names: Mapping[str, str]) -> Table:
         """The same with other column names."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from shortlist.data.levels import Levels, own_categories
+from shortlist.data.levels import Levels, _numbered
 from shortlist.errors import DataError
 
 COLUMNS = {
     "text": pl.Series(["b", None, "a", "", "b"]),
-    "categories": pl.Series(["b", None, "a", "", "b"]).cast(own_categories()),
+    "categories": pl.Series(["b", None, "a", "", "b"]).cast(pl.Categorical(pl.Categories.random())),
     "shared categories": pl.Series(["z", "y", "b", None, "a", "", "b"]).cast(pl.Categorical)[2:],
     "enum": pl.Series(["b", None, "a", "", "b"], dtype=pl.Enum(["", "a", "b", "never"])),
 }
@@ -48,6 +49,22 @@ def test_gaps_in_whole_numbers_are_missing() -> None:
     assert sorted(levels.texts) == ["-5", str(2**40)]
     ones = torch.ones(2, dtype=torch.int32)
     assert levels.spread(ones).tolist() == [1, 0, 1, 1]
+
+
+def test_long_columns_of_texts_have_a_number_for_each_text() -> None:
+    texts = pl.Series([None, "", *(f"t{number * 7919 % 3000}" for number in range(200_000))])
+    levels = Levels.of(texts)
+    found = levels.texts.gather(levels.spread(torch.arange(3000, dtype=torch.int32), missing=-1).numpy()[2:])
+    assert found.equals(texts[2:])
+    assert levels.spread(torch.zeros(3000, dtype=torch.int32), missing=5)[:3].tolist() == [5, 5, 0]
+
+
+def test_hashes_that_meet_in_a_slot_are_told_apart() -> None:
+    """All of these begin with the same bits."""
+    hashes = np.random.default_rng(0).integers(0, 50, 100_000).astype(np.uint64)
+    numbers, firsts = _numbered(hashes)
+    assert len(firsts) == 50
+    assert (hashes[firsts][numbers] == hashes).all()
 
 
 def test_nothing_has_no_levels_and_lists_are_refused() -> None:
