@@ -123,9 +123,8 @@ def _numbered(frame: pl.DataFrame, feature: Feature, known: Mapping[str, int]) -
     texts = levels.texts.to_list()
     added = [text for text in texts if text not in known]
     numbers = {**known, **{text: number for number, text in enumerate(added, len(known) + 1)}} if added else known
-    values = levels.spread(
-        torch.tensor([numbers[text] for text in texts], dtype=torch.int64)
-    )  # (M,) 0 where there is none
+    of_texts = torch.tensor([numbers[text] for text in texts], dtype=torch.int64)
+    values = levels.spread(of_texts)[:]  # (M,) 0 where there is none
     lengths = torch.zeros(len(frame), dtype=torch.int64).index_add_(
         0, torch.repeat_interleave(torch.arange(len(frame)), offsets.diff()), (values > 0).long()
     )

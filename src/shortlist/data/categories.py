@@ -65,7 +65,7 @@ class Known:
 
     def indices(self, column: Levels) -> Tensor:
         """The place of each text, 0 for others."""
-        return column.spread(torch.from_numpy(self._places(column.texts)))
+        return column.spread(torch.from_numpy(self._places(column.texts)))[:]
 
     def _places(self, texts: pl.Series) -> npt.NDArray[np.int32]:
         """The place (V,) of each text, 0 for others."""
@@ -102,7 +102,7 @@ class Hashed:
     def indices(self, column: Levels) -> Tensor:
         """The bucket of each text, 0 where it is missing."""
         buckets = [1 + crc32(text.encode()) % self.buckets for text in column.texts]
-        return column.spread(torch.tensor(buckets, dtype=torch.int32))
+        return column.spread(torch.tensor(buckets, dtype=torch.int32))[:]
 
     def to_dict(self) -> dict[str, Any]:
         """The number of buckets."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from shortlist.contracts import FeatureLayout, Features, Ragged
 from shortlist.data.categories import Categories, Hashed, Known, Quantiles, categories_from_dict
 from shortlist.data.columns import Columns
 from shortlist.data.image_columns import SIDE, Pictures
-from shortlist.data.levels import Levels
+from shortlist.data.levels import Levels, Spread
 from shortlist.data.scales import Scale, finite
 from shortlist.data.titles import Titles
 from shortlist.data.vectors import VectorEncoder
@@ -105,7 +105,7 @@ class FeatureEncoder:
         layout, num_single = self.layout, len(self._single())
         fields = list(zip(self.fields(), self.categories, layout.offsets, strict=True))
 
-        def single(field: tuple[Feature, Categories, int]) -> Tensor:
+        def single(field: tuple[Feature, Categories, int]) -> Tensor | Spread:
             feature, known, offset = field
             if isinstance(known, Quantiles):
                 return known.indices(columns.numbers(feature, finite=True)) + offset
@@ -114,9 +114,9 @@ class FeatureEncoder:
         def several(field: tuple[Feature, Categories, int]) -> Ragged:
             feature, known, offset = field
             values, offsets = columns.lists(feature)
-            return Ragged(found(feature, known, offset, values), offsets)
+            return Ragged(found(feature, known, offset, values)[:], offsets)
 
-        def found(feature: Feature, known: Categories, offset: int, levels: Levels) -> Tensor:
+        def found(feature: Feature, known: Categories, offset: int, levels: Levels) -> Tensor | Spread:
             places = columns.places.get(feature.name)
             if places is None:
                 return known.indices(levels) + offset
@@ -138,9 +138,9 @@ class FeatureEncoder:
         ]
         return Features(
             layout,
-            _side_by_side(columns.each(single, fields[:num_single])),
+            _side_by_side(columns.each(single, fields[:num_single]), columns),
             tuple(columns.each(several, fields[num_single:])),
-            _side_by_side(numeric),
+            _side_by_side(numeric, columns),
             torch.cat(vectors, dim=1) if vectors else None,
             tuple(images),
         )
@@ -258,12 +258,15 @@ def _categories(columns: Columns, feature: Feature) -> Categories:
     return known
 
 
-def _side_by_side(columns: list[Tensor]) -> Tensor | None:
-    """The columns (N,) as one table (N, F), made a block of rows at a time, which stays in the processor's cache."""
-    if not columns:
+def _side_by_side(parts: Sequence[Tensor | Spread], columns: Columns) -> Tensor | None:
+    """The parts (N,) as one table (N, F), made a block of rows at a time, which stays in the processor's cache."""
+    if not parts:
         return None
-    table = torch.empty(len(columns[0]), len(columns), dtype=columns[0].dtype)
-    for start in range(0, len(table), ROWS_AT_ONCE):
+    table = torch.empty(len(parts[0]), len(parts), dtype=parts[0].dtype)
+
+    def fill(start: int) -> None:
         rows = slice(start, start + ROWS_AT_ONCE)
-        torch.stack([column[rows] for column in columns], dim=1, out=table[rows])
+        torch.stack([part[rows] for part in parts], dim=1, out=table[rows])
+
+    columns.each(fill, range(0, len(table), ROWS_AT_ONCE))
     return table

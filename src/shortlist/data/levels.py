@@ -75,11 +75,30 @@ class Levels:
         size = int(self.places.max()) + 1 if len(self.places) else 0
         return torch.bincount(self.codes, minlength=size)[self.places]
 
-    def spread(self, values: Tensor, *, missing: int = 0) -> Tensor:
+    def spread(self, values: Tensor, *, missing: int = 0) -> Spread:
         """The value (N,) of each row, given those of the texts (V,); ``missing`` where there is none."""
         size = int(self.codes.max()) + 1 if len(self.codes) else 0
         by_code = torch.full((size,), missing, dtype=values.dtype)
-        return by_code.index_copy_(0, self.places, values).index_select(0, self.codes)
+        return Spread(by_code.index_copy_(0, self.places, values), self.codes)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The values (N,) of rows, by the row's code: a span of them is made when it is asked for."""
+
+    by_code: Tensor
+    codes: Tensor
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of a value."""
+        return self.by_code.dtype
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        return self.by_code.index_select(0, self.codes[rows])
 
 
 def _numbered(hashes: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
@@ -93,7 +112,7 @@ def _numbered(hashes: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int32], np
     row_in = np.empty(1 << int(64 - shift), dtype=np.int32)  # in each slot that is met, one of the rows that meet there
     for block, some in blocks:
         row_in[(some >> shift).view(np.int64)] = np.arange(block.start, block.start + len(some), dtype=np.int32)
-    first, others = np.empty(num, dtype=np.int32), list[npt.NDArray[np.int64]]()
+    first, others, own = np.empty(num, dtype=np.int32), list[npt.NDArray[np.int64]](), list[npt.NDArray[np.int64]]()
     for block, some in blocks:  # clipping is faster than to raise where a place is outside, which none is
         row_in.take((some >> shift).view(np.int64), mode="clip", out=first[block])
         others.append(np.flatnonzero(hashes.take(first[block], mode="clip") != some) + block.start)
@@ -101,7 +120,10 @@ def _numbered(hashes: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int32], np
     if len(met):
         _, one, which = np.unique(hashes[met], return_index=True, return_inverse=True)
         first[met] = met[one][which]
-    firsts = np.flatnonzero(first == np.arange(num, dtype=np.int32))
+    for block, some in blocks:
+        rows = np.arange(block.start, block.start + len(some), dtype=np.int32)
+        own.append(np.flatnonzero(first[block] == rows) + block.start)
+    firsts = np.concatenate(own)
     number = np.empty(num, dtype=np.int32)
     number[firsts] = np.arange(len(firsts), dtype=np.int32)
     for block, _ in blocks:
