@@ -66,7 +66,9 @@ CONTENDERS = {
         "clicks", sl.DeepFM(embedding_dim=16, sparse=True, init_std=0.01), _training(4096, "rowwise_adagrad", 0.02)
     ),
     "DeepFM, frappe": Contender(
-        "frappe", sl.DeepFM(batch_norm=True, dropout=0.2, embedding_l2=0.05), _training(4096, "adam", 1e-3)
+        "frappe",
+        sl.DeepFM(batch_norm=True, dropout=0.3, embedding_l2=0.05, init_std=0.003),
+        _training(4096, "adam", 1e-3),
     ),
     "DLRM, clicks, row-wise Adagrad": Contender("clicks", sl.DLRM(**WIDE), _training(2048, "rowwise_adagrad", 0.02)),
     "DLRM, clicks, SGD": Contender("clicks", sl.DLRM(**WIDE), _training(2048, "sgd", 0.1)),
