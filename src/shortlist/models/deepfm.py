@@ -142,7 +142,8 @@ class DeepFMNetwork(nn.Module):
         total, squares = (torch.as_tensor(sum(getattr(each, name) for each in terms)) for name in ("total", "squares"))
         first_layer = self.deep[0]
         assert isinstance(first_layer, nn.Linear)
-        deep: Tensor = self.deep[1:](first_layer.bias + sum(each.deep for each in terms))  # (B, 1 or C, H)
+        entered = torch.as_tensor(sum(each.deep for each in terms))
+        deep: Tensor = self.deep[1:](entered + first_layer.bias.to(entered.dtype))  # (B, 1 or C, H)
         second = (total.square() - squares) / 2  # (B, 1 or C, D)
         if self.projection is None:
             assert self.bias is not None
