@@ -38,7 +38,7 @@ class _Targets(NamedTuple):
 class PairBatches:
     """One target an example: a liked event with the history before it and negatives, or a rated or labelled one.
 
-    The order of an epoch depends on (seed, epoch), the negatives on (seed, epoch, step): see :class:`Batches`.
+    The order of an epoch depends on (seed, epoch), the negatives on (seed, epoch, step) and the batch size: see :class:`Batches`.
     """
 
     def __init__(self, dataset: Dataset, sampling: Sampling, *, batch_size: int, seed: int) -> None:
