@@ -127,10 +127,9 @@ class Table(nn.Module):
         return [part.view(*each.shape, self.width) for part, each in zip(parts, ids, strict=True)]
 
     @property
-    def num_rows(self) -> int:
-        """Vectors there are, with that of the unknown."""
-        added = self.embedding.added
-        return len(self.embedding.weight) + (0 if added is None else len(added))
+    def has_grown(self) -> bool:
+        """Whether there are vectors of ids that came after training."""
+        return self.embedding.added is not None
 
     def all(self) -> Tensor:
         """The vectors (I, D) of the ids 1 … I: what a softmax over everything compares with."""

@@ -18,8 +18,8 @@ def two_path_scores(
 ) -> Tensor:
     """Raw scores (B, C) = prediction([p_u * q_i, hidden([p'_u, q'_i])]), whose gradient can be taken once.
 
-    ``user`` (B,) and ``item`` (B, C) are rows of the tables ``users`` (U, F+D) and ``items`` (I, F+D) of [p, p'] and [q, q'].
-    ``hidden`` are linear layers and ReLU in turn.
+    ``user`` (B,) and ``item`` (B, C) are rows of the tables ``users`` (U, F+D) and ``items`` (I, F+D) of [p, p'] and [q, q'];
+    row 0, the unknown, has no gradient. ``hidden`` are linear layers and ReLU in turn.
     """
     layers = [each for layer in hidden if isinstance(layer, nn.Linear) for each in (layer.weight, layer.bias)]
     scores: Tensor = _TwoPaths.apply(  # type: ignore[no-untyped-call]
@@ -105,6 +105,7 @@ class _TwoPaths(torch.autograd.Function):
             torch.mul(slopes[..., None], weighted[:, None], out=of_theirs.view(*slopes.shape, -1)[..., :factors])
             torch.mm(of_state, right, out=of_theirs[:, factors:])
             of_items = torch.zeros_like(items).index_add_(0, item, of_theirs)
+        of_users[0], of_items[0] = 0, 0
         of_first = torch.cat((of_entered.T @ mine[:, factors:], of_state.T @ theirs[:, factors:]), dim=1)
         return (
             of_users,
