@@ -73,7 +73,7 @@ def read_dataset(
         )
     event_table = open_table(events, "events", format)
     if not has_items(event_table, schema):
-        event_table = event_table.loaded()
+        event_table = event_table.compact()
     item_table = None if items is None else open_table(items, "items", format).loaded()
     user_table = None if users is None else open_table(users, "users", format).loaded()
     meaning, guesses = infer_schema(event_table, items=item_table, users=user_table, given=schema)

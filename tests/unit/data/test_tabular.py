@@ -29,6 +29,22 @@ def test_a_label_without_items_makes_a_table_whose_columns_are_features() -> Non
     assert any("left out same (it has one value)" in note for note in dataset.notes)
 
 
+def test_texts_that_would_fill_the_memory_are_read_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, frame = (
+        tmp_path / "clicks.parquet",
+        ROWS.drop("tags").with_columns(code=pl.Series([str(i % 7) for i in range(200)])),
+    )
+    frame.write_parquet(path)
+    expected = sl.read_dataset(path, schema={"label": "click"})
+    monkeypatch.setattr("shortlist.data.read.MOST_TEXT_BYTES", 0)
+    found = sl.read_dataset(path, schema={"label": "click"})
+    assert expected.context is not None
+    assert found.context is not None
+    for name in ("categorical", "numeric"):
+        assert torch.equal(getattr(found.context, name), getattr(expected.context, name))
+    assert found.encoders.to_dict() == expected.encoders.to_dict()
+
+
 def test_a_table_describes_its_rows_labels_and_crosses() -> None:
     dataset = sl.read_dataset(
         ROWS.with_columns(shape=pl.Series(["round", "flat"] * 100)),
