@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -54,6 +55,27 @@ def test_the_same_step_gives_the_same_examples_and_another_epoch_others(dataset:
     assert again.negatives is not None
     assert torch.equal(first.negatives, again.negatives)
     assert not torch.equal(first.items, batches().get(3, 4).items)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(negatives=3), Sampling(shared_negatives=8)], ids=["own", "shared"])
+def test_steps_are_the_same_in_any_order_and_made_by_several_threads(
+    dataset: Dataset, sampling: Sampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shortlist.data.pairs.TOGETHER", 48)  # made for three steps at once
+    batches = PairBatches(dataset, sampling, batch_size=16, seed=3)
+    in_order = [batches.get(1, step) for step in range(batches.num_steps)]
+    own = {(int(row), int(item)) for row, item in zip(dataset.events.rows(), dataset.events.items, strict=True)}
+    if sampling.negatives:
+        for examples in in_order:
+            assert examples.requests.user is not None
+            assert examples.negatives is not None
+            pairs = zip(examples.requests.user.tolist(), examples.negatives[:, 0].tolist(), strict=True)
+            assert not any((row, item) in own for row, items in pairs for item in items)
+    steps = torch.randperm(batches.num_steps, generator=torch.Generator().manual_seed(0)).tolist()
+    with ThreadPoolExecutor(3) as pool:
+        for step, examples in zip(steps, pool.map(lambda step: batches.get(1, step), steps), strict=True):
+            assert torch.equal(examples.items, in_order[step].items)
+            assert torch.equal(examples.negatives, in_order[step].negatives)  # type: ignore[arg-type]
 
 
 def test_only_a_parts_own_events_are_targets(dataset: Dataset) -> None:
