@@ -166,8 +166,8 @@ class NeuMFNetwork(nn.Module):
         return ranking_loss(self._score, examples, loss=self.settings.loss)
 
     def _score(self, requests: Requests, items: Tensor, evidence: Tensor | None, _: Tensor | None) -> Tensor:
-        on_cpu = items.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-        if evidence is not None or not self.widths[1] or not on_cpu or self.users.has_grown or self.items.has_grown:
+        plain = evidence is not None or not self.widths[1] or self.users.has_grown or self.items.has_grown
+        if plain or not torch.is_grad_enabled() or items.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             return self.from_rows(self.rows(requests, items, evidence))
         assert requests.user is not None
         users, others = self.users.embedding.weight, self.items.embedding.weight
